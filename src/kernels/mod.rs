@@ -1,0 +1,1 @@
+//! Arithmetic you could check on paper.

@@ -1,1 +1,15 @@
-//! Arithmetic you could check on paper.
+//! Arithmetic you could check on paper: slices and matrices in, values out, the seed a parameter.
+
+pub mod als;
+pub mod cholesky;
+pub mod csr;
+pub mod kmeans;
+pub mod lbfgs;
+pub mod logistic;
+pub mod metrics;
+pub mod popularity;
+pub mod progress;
+pub mod rfm;
+pub mod topk;
+
+pub use progress::{Progress, Step};

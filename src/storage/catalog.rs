@@ -1,0 +1,504 @@
+//! The catalog: which schemas, relations and models there are. SQLite keeps it; memory shows it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::ipc::reader::StreamReader;
+use datafusion::arrow::ipc::writer::StreamWriter;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::disk::Stored;
+use crate::error::{Error, Result};
+
+/// What to run on a catalog of format 0, 1, …; one entry per format, never edited once released.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE schemas (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE
+    ) STRICT;
+    CREATE TABLE relations (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,   -- names the folder below tables/
+        schema_id INTEGER NOT NULL REFERENCES schemas ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        view_sql TEXT,                          -- NULL: a table
+        columns BLOB NOT NULL,                  -- an Arrow schema, as an IPC stream without rows
+        comment TEXT,
+        version INTEGER NOT NULL DEFAULT 1,     -- one more with each commit
+        UNIQUE (schema_id, name)
+    ) STRICT;
+    CREATE TABLE table_files (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,   -- the order of the commits
+        table_id INTEGER NOT NULL REFERENCES relations ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        rows INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        UNIQUE (table_id, name)
+    ) STRICT;
+    CREATE TABLE models (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,   -- names the folder below models/
+        schema_id INTEGER NOT NULL REFERENCES schemas ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        default_version INTEGER NOT NULL,
+        next_version INTEGER NOT NULL,          -- grows for ever: a number is never used twice
+        created INTEGER NOT NULL,               -- microseconds since 1970, UTC
+        UNIQUE (schema_id, name)
+    ) STRICT;
+    CREATE TABLE model_versions (
+        model_id INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
+        version INTEGER NOT NULL,
+        model_type TEXT NOT NULL,
+        failure TEXT,                           -- NULL: ready
+        created INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        hash TEXT NOT NULL,                     -- checksum of manifest.json, which holds those of the parts
+        facts TEXT NOT NULL,                    -- JSON
+        PRIMARY KEY (model_id, version)
+    ) STRICT;
+    INSERT INTO schemas (name) VALUES ('public');
+"];
+
+/// A table's number: never reused, and the same through every change of name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableId(pub(super) i64);
+
+impl fmt::Display for TableId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A table or view as one commit left it.
+#[derive(Debug, Clone)]
+pub struct Relation {
+    pub schema: String,
+    pub name: String,
+    pub kind: RelationKind,
+    pub columns: SchemaRef,
+    pub comment: Option<String>,
+    /// In the order they were written. They stay on disk as long as somebody holds them here.
+    pub files: Arc<[DataFile]>,
+    pub version: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RelationKind {
+    Table(TableId),
+    View { sql: String },
+}
+
+/// A kind of relation without a particular one, as in DROP TABLE or DROP VIEW.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelationType {
+    Table,
+    View,
+}
+
+impl RelationKind {
+    pub fn of(&self) -> RelationType {
+        match self {
+            RelationKind::Table(_) => RelationType::Table,
+            RelationKind::View { .. } => RelationType::View,
+        }
+    }
+}
+
+impl fmt::Display for RelationType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RelationType::Table => "table",
+            RelationType::View => "view",
+        })
+    }
+}
+
+impl Relation {
+    pub fn rows(&self) -> u64 {
+        self.files.iter().map(|file| file.rows).sum()
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    fn stored(&self) -> impl Iterator<Item = Arc<Stored>> {
+        self.files.iter().map(|file| Arc::clone(&file.stored))
+    }
+}
+
+/// One Parquet file of a table.
+#[derive(Debug, Clone)]
+pub struct DataFile {
+    pub path: PathBuf,
+    pub rows: u64,
+    pub bytes: u64,
+    pub(super) stored: Arc<Stored>,
+}
+
+/// A model with all its versions. Its type is that of the default version.
+#[derive(Debug, Clone)]
+pub struct ModelRow {
+    pub id: i64,
+    pub schema: String,
+    pub name: String,
+    pub model_type: String,
+    pub default_version: u32,
+    /// Microseconds since 1970, UTC.
+    pub created: i64,
+    pub versions: Vec<ModelVersion>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ModelVersion {
+    pub version: u32,
+    pub model_type: String,
+    pub status: Status,
+    pub failure: Option<String>,
+    pub created: i64,
+    pub bytes: u64,
+    /// The same for the same artefact: it names what the model learnt.
+    pub hash: String,
+    pub facts: serde_json::Value,
+    pub(super) stored: Arc<Stored>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Ready,
+    Failed,
+}
+
+impl ModelRow {
+    pub fn version(&self, version: u32) -> Option<&ModelVersion> {
+        self.versions.iter().find(|row| row.version == version)
+    }
+
+    fn stored(&self) -> impl Iterator<Item = Arc<Stored>> {
+        self.versions.iter().map(|version| Arc::clone(&version.stored))
+    }
+}
+
+/// What is in a schema.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Contents {
+    pub(super) id: i64,
+    pub(super) relations: BTreeMap<String, Relation>,
+    pub(super) models: BTreeMap<String, ModelRow>,
+}
+
+impl Contents {
+    fn stored(&self) -> impl Iterator<Item = Arc<Stored>> {
+        let relations = self.relations.values().flat_map(Relation::stored);
+        relations.chain(self.models.values().flat_map(ModelRow::stored))
+    }
+}
+
+/// What a transaction changed, and memory must show anew.
+#[derive(Debug)]
+pub(super) enum Touched {
+    Schema(String),
+    Relation(String, String),
+    Model(String, String),
+}
+
+/// The same, as the transaction left it; `None` is gone.
+enum Fresh {
+    Schema(String, Option<Contents>),
+    Relation(String, String, Option<Relation>),
+    Model(String, String, Option<ModelRow>),
+}
+
+pub(super) type Schemas = BTreeMap<String, Contents>;
+
+pub(super) struct Catalog {
+    root: PathBuf,
+    db: Mutex<Db>,
+    shown: RwLock<Schemas>,
+    generation: AtomicU64,
+}
+
+struct Db {
+    connection: Connection,
+    /// Everything on disk that a row names, so that each has one [`Stored`] through all commits.
+    stored: HashMap<PathBuf, Arc<Stored>>,
+}
+
+impl Catalog {
+    /// Opens the catalog below `root`, bringing an older one up to date. `data_exists`: there are tables or models.
+    pub(super) fn open(root: &Path, data_exists: bool) -> Result<Self> {
+        let mut connection = Connection::open(root.join("catalog.db"))?;
+        let format: usize = connection.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0))? as usize;
+        if format > MIGRATIONS.len() {
+            let message = format!(
+                "the catalog in \"{}\" was written by a newer cohort: it has format {format}, this one knows {}",
+                root.display(),
+                MIGRATIONS.len()
+            );
+            return Err(Error::unsupported(message).hint("start the newer version on this data directory"));
+        }
+        // Never take a lost catalog for a new one: the sweep would delete every table.
+        if format == 0 && data_exists {
+            let message = format!("\"{}\" holds tables or models, but no catalog that names them", root.display());
+            return Err(
+                Error::corrupt(message).hint("put its catalog.db and catalog.db-wal back, or move the data away")
+            );
+        }
+        connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
+        for (format, sql) in MIGRATIONS.iter().enumerate().skip(format) {
+            let tx = connection.transaction()?;
+            tx.execute_batch(sql)?;
+            tx.pragma_update(None, "user_version", format as u32 + 1)?;
+            tx.commit()?;
+        }
+
+        let mut stored = HashMap::new();
+        let mut rows = Rows { db: &connection, root, stored: &mut stored };
+        let mut schemas = Schemas::new();
+        for name in rows.names("SELECT name FROM schemas", &[])? {
+            if let Some(contents) = rows.schema(&name)? {
+                schemas.insert(name, contents);
+            }
+        }
+        Ok(Self {
+            root: root.to_owned(),
+            db: Mutex::new(Db { connection, stored }),
+            shown: RwLock::new(schemas),
+            generation: AtomicU64::new(0),
+        })
+    }
+
+    /// The committed state, from memory.
+    pub(super) fn show(&self) -> RwLockReadGuard<'_, Schemas> {
+        self.shown.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many commits there were since the start.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Runs one transaction: all of `change` or nothing of it. Commits come one after the other, so inside `change`
+    /// memory shows exactly what the transaction started from.
+    pub(super) fn commit<T>(&self, change: impl FnOnce(&Transaction<'_>) -> Result<(T, Vec<Touched>)>) -> Result<T> {
+        let mut db: MutexGuard<'_, Db> = self.db.lock().unwrap_or_else(PoisonError::into_inner);
+        let Db { connection, stored } = &mut *db;
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let (answer, touched) = change(&tx)?;
+        let mut rows = Rows { db: &tx, root: &self.root, stored };
+        let fresh = touched.into_iter().map(|touched| rows.fresh(touched)).collect::<Result<Vec<_>>>()?;
+        tx.commit()?;
+        for gone in self.replace(fresh) {
+            stored.remove(gone.path());
+            gone.doom();
+        }
+        Ok(answer)
+    }
+
+    /// Puts the fresh state into memory and answers what on disk has lost its name.
+    fn replace(&self, fresh: Vec<Fresh>) -> Vec<Arc<Stored>> {
+        let mut before: Vec<Arc<Stored>> = Vec::new();
+        let mut after: Vec<Arc<Stored>> = Vec::new();
+        let mut schemas = self.shown.write().unwrap_or_else(PoisonError::into_inner);
+        if !fresh.is_empty() {
+            self.generation.fetch_add(1, Ordering::AcqRel);
+        }
+        for fresh in fresh {
+            match fresh {
+                Fresh::Schema(name, new) => {
+                    after.extend(new.iter().flat_map(Contents::stored));
+                    before.extend(put(&mut schemas, name, new).iter().flat_map(Contents::stored));
+                }
+                Fresh::Relation(schema, name, new) => {
+                    after.extend(new.iter().flat_map(Relation::stored));
+                    let relations = schemas.get_mut(&schema).map(|contents| &mut contents.relations);
+                    let old = relations.and_then(|relations| put(relations, name, new));
+                    before.extend(old.iter().flat_map(Relation::stored));
+                }
+                Fresh::Model(schema, name, new) => {
+                    after.extend(new.iter().flat_map(ModelRow::stored));
+                    let models = schemas.get_mut(&schema).map(|contents| &mut contents.models);
+                    let old = models.and_then(|models| put(models, name, new));
+                    before.extend(old.iter().flat_map(ModelRow::stored));
+                }
+            }
+        }
+        let named: HashSet<&Path> = after.iter().map(|stored| stored.path()).collect();
+        before.retain(|stored| !named.contains(stored.path()));
+        before
+    }
+}
+
+fn put<T>(map: &mut BTreeMap<String, T>, name: String, new: Option<T>) -> Option<T> {
+    match new {
+        Some(new) => map.insert(name, new),
+        None => map.remove(&name),
+    }
+}
+
+/// Reads rows as the nouns above.
+struct Rows<'a> {
+    db: &'a Connection,
+    root: &'a Path,
+    stored: &'a mut HashMap<PathBuf, Arc<Stored>>,
+}
+
+impl Rows<'_> {
+    fn fresh(&mut self, touched: Touched) -> Result<Fresh> {
+        Ok(match touched {
+            Touched::Schema(name) => {
+                let contents = self.schema(&name)?;
+                Fresh::Schema(name, contents)
+            }
+            Touched::Relation(schema, name) => {
+                let relation = self.relation(&schema, &name)?;
+                Fresh::Relation(schema, name, relation)
+            }
+            Touched::Model(schema, name) => {
+                let model = self.model(&schema, &name)?;
+                Fresh::Model(schema, name, model)
+            }
+        })
+    }
+
+    fn names(&self, sql: &str, given: &[&dyn rusqlite::ToSql]) -> Result<Vec<String>> {
+        let mut query = self.db.prepare(sql)?;
+        let names = query.query_map(given, |row| row.get(0))?;
+        Ok(names.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn stored(&mut self, path: &Path) -> Arc<Stored> {
+        let stored = self.stored.entry(path.to_owned()).or_insert_with(|| Arc::new(Stored::new(path.to_owned())));
+        Arc::clone(stored)
+    }
+
+    fn schema(&mut self, name: &str) -> Result<Option<Contents>> {
+        let id = self.db.query_row("SELECT id FROM schemas WHERE name = ?1", [name], |row| row.get(0)).optional()?;
+        let Some(id) = id else { return Ok(None) };
+        let mut contents = Contents { id, ..Contents::default() };
+        for relation in self.names("SELECT name FROM relations WHERE schema_id = ?1", &[&id])? {
+            if let Some(row) = self.relation(name, &relation)? {
+                contents.relations.insert(relation, row);
+            }
+        }
+        for model in self.names("SELECT name FROM models WHERE schema_id = ?1", &[&id])? {
+            if let Some(row) = self.model(name, &model)? {
+                contents.models.insert(model, row);
+            }
+        }
+        Ok(Some(contents))
+    }
+
+    fn relation(&mut self, schema: &str, name: &str) -> Result<Option<Relation>> {
+        let sql = "SELECT r.id, r.view_sql, r.columns, r.comment, r.version
+                   FROM relations r JOIN schemas s ON s.id = r.schema_id WHERE s.name = ?1 AND r.name = ?2";
+        let row = self.db.query_row(sql, [schema, name], |row| {
+            let columns: Vec<u8> = row.get(2)?;
+            Ok((row.get(0)?, row.get(1)?, columns, row.get(3)?, row.get::<_, i64>(4)?))
+        });
+        let Some((id, view_sql, columns, comment, version)) = row.optional()? else { return Ok(None) };
+        Ok(Some(Relation {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            kind: match view_sql {
+                Some(sql) => RelationKind::View { sql },
+                None => RelationKind::Table(TableId(id)),
+            },
+            columns: columns_from(&columns)?,
+            comment,
+            files: self.files(TableId(id))?.into(),
+            version: version.cast_unsigned(),
+        }))
+    }
+
+    fn files(&mut self, table: TableId) -> Result<Vec<DataFile>> {
+        let dir = table_dir(self.root, table);
+        let mut query = self.db.prepare("SELECT name, rows, bytes FROM table_files WHERE table_id = ?1 ORDER BY id")?;
+        let rows = query
+            .query_map([table.0], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?;
+        rows.map(|row| {
+            let (name, rows, bytes) = row?;
+            let path = dir.join(name);
+            let stored = self.stored(&path);
+            Ok(DataFile { path, rows: rows.cast_unsigned(), bytes: bytes.cast_unsigned(), stored })
+        })
+        .collect()
+    }
+
+    fn model(&mut self, schema: &str, name: &str) -> Result<Option<ModelRow>> {
+        let sql = "SELECT m.id, m.default_version, m.created
+                   FROM models m JOIN schemas s ON s.id = m.schema_id WHERE s.name = ?1 AND m.name = ?2";
+        let row = self.db.query_row(sql, [schema, name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        let Some((id, default_version, created)) = row.optional()? else { return Ok(None) };
+        let mut model = ModelRow {
+            id,
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            model_type: String::new(),
+            default_version,
+            created,
+            versions: self.versions(id)?,
+        };
+        model.model_type = model.version(default_version).map(|row| row.model_type.clone()).unwrap_or_default();
+        Ok(Some(model))
+    }
+
+    fn versions(&mut self, model: i64) -> Result<Vec<ModelVersion>> {
+        let sql = "SELECT version, model_type, failure, created, bytes, hash, facts
+                   FROM model_versions WHERE model_id = ?1 ORDER BY version";
+        let mut query = self.db.prepare(sql)?;
+        let mut rows = query.query([model])?;
+        let mut versions = Vec::new();
+        while let Some(row) = rows.next()? {
+            let version = row.get(0)?;
+            let failure: Option<String> = row.get(2)?;
+            versions.push(ModelVersion {
+                version,
+                model_type: row.get(1)?,
+                status: if failure.is_some() { Status::Failed } else { Status::Ready },
+                failure,
+                created: row.get(3)?,
+                bytes: row.get::<_, i64>(4)?.cast_unsigned(),
+                hash: row.get(5)?,
+                facts: serde_json::from_str(&row.get::<_, String>(6)?)?,
+                stored: self.stored(&version_dir(self.root, model, version)),
+            });
+        }
+        Ok(versions)
+    }
+}
+
+pub(super) fn table_dir(root: &Path, table: TableId) -> PathBuf {
+    root.join("tables").join(table.to_string())
+}
+
+pub(super) fn version_dir(root: &Path, model: i64, version: u32) -> PathBuf {
+    root.join("models").join(model.to_string()).join(version.to_string())
+}
+
+/// Writes a new row of `relations` and answers its number.
+pub(super) fn insert_relation(
+    tx: &Transaction<'_>,
+    schema: i64,
+    name: &str,
+    view_sql: Option<&str>,
+    columns: &Schema,
+) -> Result<i64> {
+    let sql = "INSERT INTO relations (schema_id, name, view_sql, columns) VALUES (?1, ?2, ?3, ?4)";
+    tx.execute(sql, params![schema, name, view_sql, columns_to(columns)?])?;
+    Ok(tx.last_insert_rowid())
+}
+
+fn columns_to(columns: &Schema) -> Result<Vec<u8>> {
+    let mut stream = StreamWriter::try_new(Vec::new(), columns)?;
+    stream.finish()?;
+    Ok(stream.into_inner()?)
+}
+
+fn columns_from(bytes: &[u8]) -> Result<SchemaRef> {
+    let stream = StreamReader::try_new(bytes, None)
+        .map_err(|error| Error::corrupt(format!("the columns of a relation could not be read: {error}")))?;
+    Ok(stream.schema())
+}

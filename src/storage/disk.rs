@@ -1,0 +1,109 @@
+//! Files and folders that delete themselves at the right moment: drafts unless committed, stored ones once dropped.
+
+use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use datafusion::common::Statistics;
+
+use crate::error::Result;
+
+/// A file or folder written for a commit that has not happened yet. Dropping it deletes it.
+#[derive(Debug)]
+pub(super) struct Draft {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Draft {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, kept: false }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn move_to(&mut self, path: PathBuf) -> Result<()> {
+        fs::rename(&self.path, &path)?;
+        self.path = path;
+        Ok(())
+    }
+
+    /// Hands it over to the catalog. From here on only the sweep at start may judge it: a commit that reports an
+    /// error may still have reached the disk, and then its rows must find their files.
+    pub(super) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.kept {
+            remove(&self.path);
+        }
+    }
+}
+
+/// A file or folder that the catalog names. Once doomed, it is deleted when its last reader lets go.
+#[derive(Debug)]
+pub(super) struct Stored {
+    path: PathBuf,
+    doomed: AtomicBool,
+    /// What the footer of a data file says, once somebody asked. Files never change, so neither does this.
+    pub(super) statistics: OnceLock<Statistics>,
+}
+
+impl Stored {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, doomed: AtomicBool::new(false), statistics: OnceLock::new() }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The catalog names it no more, and that is on disk.
+    pub(super) fn doom(&self) {
+        self.doomed.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        if self.doomed.load(Ordering::Acquire) {
+            remove(&self.path);
+        }
+    }
+}
+
+/// Deletes a file or folder. What cannot be deleted now is swept at the next start.
+fn remove(path: &Path) {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    if let Err(error) = removed
+        && error.kind() != ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "could not delete; the next start will");
+    }
+}
+
+/// Makes the names in a folder as durable as the files they name.
+pub(super) fn sync_dir(path: &Path) -> Result<()> {
+    Ok(File::open(path)?.sync_all()?)
+}
+
+/// A name that no file had before; later names sort later, so that files read in the order they were written.
+pub(super) fn fresh_name() -> String {
+    let now = now_micros();
+    format!("{now:016x}-{:016x}", RandomState::new().hash_one(now))
+}
+
+/// Microseconds since 1970, UTC.
+pub(super) fn now_micros() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,17 @@
+//! What outlives the process: tables as Parquet files, models as artefacts, and the catalog that names them.
+//!
+//! A commit is all or nothing: files are written and synced first, then one SQLite transaction names them. What no
+//! row names was never committed, and is swept away at the next start.
+
+mod catalog;
+mod disk;
+mod models;
+mod store;
+mod table;
+mod writer;
+
+pub use catalog::{DataFile, ModelRow, ModelVersion, Relation, RelationKind, RelationType, Status, TableId};
+pub use models::NewModel;
+pub use store::{IfExists, Store};
+pub use table::{LakeTable, fill};
+pub use writer::TableWriter;

@@ -1,0 +1,243 @@
+//! Rows on their way into a table: Parquet files that nothing names before the commit.
+
+use std::fs::File;
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use datafusion::arrow::array::Array;
+use datafusion::arrow::compute::{CastOptions, cast_with_options};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::error::ArrowError;
+use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use datafusion::parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
+use datafusion::parquet::basic::{Compression, ZstdLevel};
+use datafusion::parquet::errors::ParquetError;
+use datafusion::parquet::file::properties::WriterProperties;
+
+use super::disk::{Draft, fresh_name};
+use crate::error::{Error, Kind, Result};
+
+/// A file is closed and the next begun at whichever comes first.
+const FILE_ROWS: u64 = 1 << 20;
+const FILE_BYTES: usize = 256 << 20;
+const ROW_GROUP_ROWS: usize = 1 << 17;
+/// Wide rows, such as embeddings, make smaller groups, so that a writer never holds much more than this in memory.
+const ROW_GROUP_BYTES: usize = 128 << 20;
+
+/// Takes rows for one table. Dropping it before a commit deletes what it wrote.
+#[derive(Debug)]
+pub struct TableWriter {
+    dir: PathBuf,
+    schema: SchemaRef,
+    rows: u64,
+    open: Option<OpenFile>,
+    done: Vec<NewFile>,
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    // Dropped before the draft: a file is closed, then deleted.
+    parquet: ArrowWriter<File>,
+    rows: u64,
+    draft: Draft,
+}
+
+/// A finished, synced file that waits for its commit.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    pub(super) draft: Draft,
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+}
+
+impl TableWriter {
+    pub(super) fn new(dir: PathBuf, schema: SchemaRef) -> Result<Self> {
+        // Find out now, not at the first row, that Parquet has no such type.
+        ArrowSchemaConverter::new().convert(&schema).map_err(not_written)?;
+        Ok(Self { dir, schema, rows: 0, open: None, done: Vec::new() })
+    }
+
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Adds rows, their columns by position, turned into the types of the table.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let batch = fit(batch, &self.schema)?;
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let mut file = match self.open.take() {
+            Some(file) => file,
+            None => OpenFile::create(&self.dir, &self.schema)?,
+        };
+        file.parquet.write(&batch).map_err(not_written)?;
+        file.rows += batch.num_rows() as u64;
+        self.rows += batch.num_rows() as u64;
+        let full =
+            file.rows >= FILE_ROWS || file.parquet.bytes_written() + file.parquet.in_progress_size() >= FILE_BYTES;
+        match full {
+            true => self.done.push(file.finish()?),
+            false => self.open = Some(file),
+        }
+        Ok(())
+    }
+
+    /// Closes and syncs the last file. A commit does this too; done before, it keeps the commit short.
+    pub fn finish(&mut self) -> Result<()> {
+        if let Some(file) = self.open.take() {
+            self.done.push(file.finish()?);
+        }
+        Ok(())
+    }
+
+    /// The finished files, for the commit to name.
+    pub(super) fn into_files(mut self) -> Result<Vec<NewFile>> {
+        self.finish()?;
+        Ok(mem::take(&mut self.done))
+    }
+}
+
+impl OpenFile {
+    fn create(dir: &Path, schema: &SchemaRef) -> Result<Self> {
+        let path = dir.join(fresh_name()).with_extension("parquet");
+        let file = File::create_new(&path)?;
+        let draft = Draft::new(path);
+        let parquet = parquet_writer(file, schema)?;
+        Ok(Self { parquet, rows: 0, draft })
+    }
+
+    fn finish(self) -> Result<NewFile> {
+        let file = self.parquet.into_inner().map_err(not_written)?;
+        file.sync_all()?;
+        Ok(NewFile { draft: self.draft, rows: self.rows, bytes: file.metadata()?.len() })
+    }
+}
+
+/// The one way we write Parquet, tables and models alike: plain enough for any other tool to read.
+pub(super) fn parquet_writer(file: File, schema: &SchemaRef) -> Result<ArrowWriter<File>> {
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(not_written)?))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+        .build();
+    ArrowWriter::try_new(file, Arc::clone(schema), Some(properties)).map_err(not_written)
+}
+
+/// What kept rows from being written, told apart by what the user can do.
+pub(super) fn not_written(error: ParquetError) -> Error {
+    match error {
+        ParquetError::NYI(message) => Error::unsupported(format!("a column of this type cannot be stored: {message}"))
+            .hint("cast it to a type that Parquet knows"),
+        ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
+            Ok(io) => Error::from(*io),
+            Err(inner) => match inner.downcast::<ArrowError>() {
+                Ok(arrow) => Error::from(*arrow),
+                Err(inner) => Error::internal(inner.to_string()),
+            },
+        },
+        other => Error::internal(format!("could not write rows: {other}")),
+    }
+}
+
+/// The batch with the table's types, if its values allow them.
+fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let (given, wanted) = (batch.num_columns(), schema.fields().len());
+    if given != wanted {
+        return Err(Error::new(Kind::Syntax, format!("the table has {wanted} columns, but the rows have {given}")));
+    }
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let mut columns = Vec::with_capacity(wanted);
+    for (column, field) in batch.columns().iter().zip(schema.fields()) {
+        let column = cast_with_options(column, field.data_type(), &options)?;
+        if !field.is_nullable() && column.logical_null_count() > 0 {
+            let message = format!("null value in column \"{}\" violates not-null constraint", field.name());
+            return Err(Error::new(Kind::NullNotAllowed, message));
+        }
+        columns.push(column);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use datafusion::arrow::array::{Int32Array, Int64Array, StringArray};
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false), Field::new("name", DataType::Utf8, true)]))
+    }
+
+    fn rows(ids: Vec<Option<i32>>) -> RecordBatch {
+        let names = StringArray::from(vec!["x"; ids.len()]);
+        RecordBatch::try_from_iter([("a", Arc::new(Int32Array::from(ids)) as _), ("b", Arc::new(names) as _)]).unwrap()
+    }
+
+    #[test]
+    fn rows_are_cast_by_position_and_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = TableWriter::new(dir.path().to_owned(), schema()).unwrap();
+        writer.write(&rows(vec![Some(1), Some(2)])).unwrap();
+        writer.write(&rows(vec![])).unwrap();
+        assert_eq!(writer.rows(), 2);
+        let files = writer.into_files().unwrap();
+        assert_eq!((files.len(), files[0].rows), (1, 2));
+        assert_eq!(fs::metadata(files[0].draft.path()).unwrap().len(), files[0].bytes);
+    }
+
+    #[test]
+    fn null_where_none_may_be_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = TableWriter::new(dir.path().to_owned(), schema()).unwrap();
+        let error = writer.write(&rows(vec![Some(1), None])).unwrap_err();
+        assert_eq!(error.kind, Kind::NullNotAllowed);
+        assert_eq!(error.message, "null value in column \"id\" violates not-null constraint");
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let narrow = Arc::new(Schema::new(vec![Field::new("id", DataType::Int8, false)]));
+        let mut writer = TableWriter::new(dir.path().to_owned(), narrow).unwrap();
+        let wide = RecordBatch::try_from_iter([("id", Arc::new(Int64Array::from(vec![300])) as _)]).unwrap();
+        assert!(writer.write(&wide).is_err());
+        assert_eq!(writer.write(&rows(vec![Some(1)])).unwrap_err().kind, Kind::Syntax);
+    }
+
+    #[test]
+    fn a_dropped_writer_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = TableWriter::new(dir.path().to_owned(), schema()).unwrap();
+        writer.write(&rows(vec![Some(1)])).unwrap();
+        writer.finish().unwrap();
+        writer.write(&rows(vec![Some(2)])).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        drop(writer);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn long_tables_roll_over_into_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false)]));
+        let mut writer = TableWriter::new(dir.path().to_owned(), one).unwrap();
+        let half = Int64Array::from_iter_values(0..(FILE_ROWS / 2) as i64);
+        let half = RecordBatch::try_from_iter([("id", Arc::new(half) as _)]).unwrap();
+        for _ in 0..3 {
+            writer.write(&half).unwrap();
+        }
+        let files = writer.into_files().unwrap();
+        assert_eq!(files.iter().map(|file| file.rows).collect::<Vec<_>>(), [FILE_ROWS, FILE_ROWS / 2]);
+        assert!(files[0].draft.path() < files[1].draft.path());
+    }
+}

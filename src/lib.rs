@@ -5,3 +5,27 @@ pub mod error;
 
 /// Arithmetic on slices and matrices.
 pub mod kernels;
+
+/// Arrow on one side, matrices on the other.
+pub mod frame;
+
+/// Ways to learn, and what they leave behind.
+pub mod models;
+
+/// What users call in SQL.
+pub mod functions;
+
+/// What outlives the process.
+pub mod storage;
+
+/// SQL in, rows out.
+pub mod engine;
+
+/// The generated demo shop.
+pub mod demo;
+
+/// The Postgres wire.
+pub mod server;
+
+/// Flags and what they start.
+pub mod cli;

@@ -1,0 +1,79 @@
+//! What a statement gives back: rows as they come, or the tag of a thing done.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::record_batch::RecordBatch;
+use futures::Stream;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Result;
+
+/// The outcome of one statement.
+pub enum Answer {
+    /// Rows, and the verb of their command tag: `SELECT`, `SHOW`, `EXPLAIN` …
+    Rows(Rows, &'static str),
+    /// No rows; the whole command tag: `CREATE MODEL`, `INSERT 0 5` …
+    Done(String),
+}
+
+/// Rows on their way from the engine's own threads, at most two batches ahead of the reader.
+///
+/// Dropping it stops the query.
+pub struct Rows {
+    pub schema: SchemaRef,
+    pub(super) batches: mpsc::Receiver<Result<RecordBatch>>,
+    pub(super) _stop: tokio_util::sync::DropGuard,
+}
+
+impl Stream for Rows {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.batches.poll_recv(cx)
+    }
+}
+
+/// One run of one statement: how to stop it and where its notices go.
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub cancel: CancellationToken,
+    pub notices: mpsc::UnboundedSender<Notice>,
+}
+
+/// A remark beside the result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    pub level: Level,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Notice,
+    Warning,
+}
+
+impl Run {
+    /// A run and the receiving end of its notices.
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Notice>) {
+        let (notices, receiver) = mpsc::unbounded_channel();
+        (Self { cancel: CancellationToken::new(), notices }, receiver)
+    }
+
+    pub fn notice(&self, message: impl Into<String>) {
+        self.say(Level::Notice, message.into(), None);
+    }
+
+    pub fn warning(&self, message: impl Into<String>, hint: impl Into<String>) {
+        self.say(Level::Warning, message.into(), Some(hint.into()));
+    }
+
+    fn say(&self, level: Level, message: String, hint: Option<String>) {
+        // Nobody listening any more is no reason to fail the statement.
+        let _ = self.notices.send(Notice { level, message, hint });
+    }
+}

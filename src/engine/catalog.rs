@@ -1,0 +1,144 @@
+//! The store's schemas, tables and views as DataFusion looks them up, and the virtual schema `ml`.
+
+use std::fmt::{self, Debug};
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProvider, SchemaProvider, TableProvider};
+use datafusion::datasource::ViewTable;
+use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::session_state::SessionState;
+
+use crate::engine::system_tables::SystemTables;
+use crate::error::{Error, Result};
+use crate::storage::{LakeTable, Relation, RelationKind, Store};
+
+/// The one database.
+pub const CATALOG: &str = "cohort";
+
+/// The list of databases, of which there is one.
+pub struct Catalogs {
+    catalog: Arc<Catalog>,
+}
+
+impl Catalogs {
+    pub fn new(store: Arc<Store>) -> Self {
+        let system = Arc::new(SystemTables::new(Arc::clone(&store)));
+        let extra = MemoryCatalogProvider::new();
+        Self { catalog: Arc::new(Catalog { store, system, extra, planner: Arc::default() }) }
+    }
+
+    /// Views are planned with a copy of this state; it is set once, when all functions are registered.
+    pub fn plan_views_with(&self, state: &SessionState) {
+        let _ = self.catalog.planner.set(state.clone());
+    }
+}
+
+impl Debug for Catalogs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Catalogs")
+    }
+}
+
+impl CatalogProviderList for Catalogs {
+    fn register_catalog(&self, _name: String, _catalog: Arc<dyn CatalogProvider>) -> Option<Arc<dyn CatalogProvider>> {
+        None
+    }
+
+    fn catalog_names(&self) -> Vec<String> {
+        vec![CATALOG.to_owned()]
+    }
+
+    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
+        (name == CATALOG).then(|| Arc::clone(&self.catalog) as Arc<dyn CatalogProvider>)
+    }
+}
+
+struct Catalog {
+    store: Arc<Store>,
+    system: Arc<SystemTables>,
+    /// Schemas that are registered rather than stored: `pg_catalog`.
+    extra: MemoryCatalogProvider,
+    planner: Arc<OnceLock<SessionState>>,
+}
+
+impl Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Catalog")
+    }
+}
+
+impl CatalogProvider for Catalog {
+    fn schema_names(&self) -> Vec<String> {
+        let mut names = self.store.schemas().unwrap_or_default();
+        names.push(SystemTables::SCHEMA.to_owned());
+        names.extend(self.extra.schema_names());
+        names
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        if name == SystemTables::SCHEMA {
+            return Some(Arc::clone(&self.system) as Arc<dyn SchemaProvider>);
+        }
+        if let Some(schema) = self.extra.schema(name) {
+            return Some(schema);
+        }
+        let known = self.store.schemas().ok()?.iter().any(|schema| schema == name);
+        known.then(|| {
+            Arc::new(Schema {
+                name: name.to_owned(),
+                store: Arc::clone(&self.store),
+                planner: Arc::clone(&self.planner),
+            }) as Arc<dyn SchemaProvider>
+        })
+    }
+
+    fn register_schema(&self, name: &str, schema: Arc<dyn SchemaProvider>) -> DataFusionResult<Option<Arc<dyn SchemaProvider>>> {
+        self.extra.register_schema(name, schema)
+    }
+}
+
+/// One schema of the store.
+struct Schema {
+    name: String,
+    store: Arc<Store>,
+    planner: Arc<OnceLock<SessionState>>,
+}
+
+impl Debug for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Schema({})", self.name)
+    }
+}
+
+impl Schema {
+    async fn provider(&self, relation: Relation) -> Result<Arc<dyn TableProvider>> {
+        match &relation.kind {
+            RelationKind::Table(_) => Ok(Arc::new(LakeTable::new(Arc::clone(&self.store), relation)?)),
+            RelationKind::View { sql } => {
+                let planner = self.planner.get().ok_or_else(|| Error::internal("a view was read before the start"))?;
+                let plan = planner.create_logical_plan(sql).await?;
+                Ok(Arc::new(ViewTable::new(plan, Some(sql.clone()))))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for Schema {
+    fn table_names(&self) -> Vec<String> {
+        let relations = self.store.relations(&self.name).unwrap_or_default();
+        relations.into_iter().map(|relation| relation.name).collect()
+    }
+
+    async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
+        match self.store.relation(&self.name, name)? {
+            Some(relation) => Ok(Some(self.provider(relation).await?)),
+            None => Ok(None),
+        }
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.store.relation(&self.name, name).is_ok_and(|relation| relation.is_some())
+    }
+}

@@ -1,0 +1,191 @@
+//! CREATE and DROP of schemas, tables and views.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{ResolvedTableReference, SchemaReference, TableReference};
+use datafusion::logical_expr::{CreateMemoryTable, CreateView, DdlStatement};
+use datafusion::sql::resolve::resolve_table_references;
+
+use crate::engine::catalog::CATALOG;
+use crate::engine::system_tables::SystemTables;
+use crate::engine::{Answer, Run, Session};
+use crate::error::{Error, Kind, Result};
+use crate::storage::{IfExists, RelationKind, RelationType, fill};
+
+/// Runs a definition. `view` is the query of a CREATE VIEW as it was written.
+pub async fn run(session: &Session, definition: DdlStatement, view: Option<&str>, run: &Run) -> Result<Answer> {
+    let store = &session.engine.store;
+    let tag = match definition {
+        // CREATE TABLE, with or without AS.
+        DdlStatement::CreateMemoryTable(table) => return create_table(session, table, run).await,
+        // CREATE VIEW
+        DdlStatement::CreateView(definition) => {
+            create_view(session, definition, view.unwrap_or_default())?;
+            "CREATE VIEW"
+        }
+        // CREATE SCHEMA
+        DdlStatement::CreateCatalogSchema(schema) => {
+            let name = schema.schema_name.rsplit('.').next().unwrap_or_default().trim_matches('"');
+            if is_virtual(name) {
+                return Err(Error::new(Kind::SchemaExists, format!("schema \"{name}\" already exists")));
+            }
+            if !store.create_schema(name, schema.if_not_exists)? {
+                run.notice(format!("schema \"{name}\" already exists, skipping"));
+            }
+            "CREATE SCHEMA"
+        }
+        // DROP TABLE
+        DdlStatement::DropTable(table) => {
+            drop_relation(session, &table.name, RelationType::Table, table.if_exists, run)?;
+            "DROP TABLE"
+        }
+        // DROP VIEW
+        DdlStatement::DropView(view) => {
+            drop_relation(session, &view.name, RelationType::View, view.if_exists, run)?;
+            "DROP VIEW"
+        }
+        // DROP SCHEMA
+        DdlStatement::DropCatalogSchema(schema) => {
+            let name = match &schema.name {
+                SchemaReference::Bare { schema } | SchemaReference::Full { schema, .. } => schema.to_string(),
+            };
+            let models = store.models()?;
+            if !store.drop_schema(&name, schema.if_exists, schema.cascade)? {
+                run.notice(format!("schema \"{name}\" does not exist, skipping"));
+            }
+            for model in models.iter().filter(|model| model.schema == name) {
+                session.engine.registry.forget(&model.schema, &model.name);
+            }
+            "DROP SCHEMA"
+        }
+        other => {
+            let what = other.name().to_string();
+            return Err(Error::unsupported(format!("{what} is not supported")));
+        }
+    };
+    Ok(Answer::Done(tag.to_owned()))
+}
+
+async fn create_table(session: &Session, table: CreateMemoryTable, run: &Run) -> Result<Answer> {
+    if table.temporary {
+        return Err(Error::unsupported("temporary tables are not supported yet").hint("create a table and drop it later"));
+    }
+    if let Some((column, _)) = table.column_defaults.first() {
+        return Err(Error::unsupported(format!("DEFAULT of column \"{column}\" is not supported yet"))
+            .hint("give the value in every INSERT"));
+    }
+    if !table.constraints.is_empty() {
+        run.warning("PRIMARY KEY and UNIQUE are not enforced", "check with SELECT key, count(*) … GROUP BY key HAVING count(*) > 1");
+    }
+    let name = resolve(session, &table.name);
+    writable(&name)?;
+    let exists = match (table.or_replace, table.if_not_exists) {
+        (true, _) => IfExists::Replace,
+        (false, true) => IfExists::Keep,
+        (false, false) => IfExists::Error,
+    };
+    let store = Arc::clone(&session.engine.store);
+    let there = store.relation(&name.schema, &name.table)?;
+    if there.is_some() && exists == IfExists::Keep {
+        run.notice(format!("relation \"{}\" already exists, skipping", name.table));
+        return Ok(Answer::Done("CREATE TABLE".to_owned()));
+    }
+    if there.is_some() && exists == IfExists::Error {
+        return Err(Error::new(Kind::TableExists, format!("relation \"{}\" already exists", name.table))
+            .hint("CREATE OR REPLACE TABLE replaces it"));
+    }
+    let with_rows = !matches!(table.input.as_ref(), datafusion::logical_expr::LogicalPlan::EmptyRelation(_));
+    let writer = store.writer(stored(table.input.schema().inner()))?;
+    let state = session.context.state();
+    let plan = Arc::unwrap_or_clone(table.input);
+    let cancel = run.cancel.clone();
+    let rows = session
+        .on_work_threads(run, async move {
+            let writer = fill(writer, Session::stream(state, plan).await?).await?;
+            let rows = writer.rows();
+            if cancel.is_cancelled() {
+                return Err(Error::cancelled());
+            }
+            store.create_table(&name.schema, &name.table, writer, exists)?;
+            Ok(rows)
+        })
+        .await?;
+    Ok(Answer::Done(if with_rows { format!("SELECT {rows}") } else { "CREATE TABLE".to_owned() }))
+}
+
+/// The schema a table is kept with: plain text for what is only another layout of text in memory.
+fn stored(schema: &SchemaRef) -> SchemaRef {
+    let field = |field: &Arc<Field>| {
+        let data_type = match field.data_type() {
+            DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+            DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
+            DataType::Null => DataType::Utf8,
+            other => other.clone(),
+        };
+        Field::new(field.name(), data_type, field.is_nullable())
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
+}
+
+fn create_view(session: &Session, view: CreateView, query: &str) -> Result<()> {
+    if view.temporary {
+        return Err(Error::unsupported("temporary views are not supported yet"));
+    }
+    let name = resolve(session, &view.name);
+    writable(&name)?;
+    refuse_circle(session, &name, query)?;
+    let columns = Arc::clone(view.input.schema().inner());
+    session.engine.store.create_view(&name.schema, &name.table, query, columns, view.or_replace)
+}
+
+/// A view that reads itself, through others too, could never be planned.
+fn refuse_circle(session: &Session, view: &ResolvedTableReference, query: &str) -> Result<()> {
+    let mut seen = HashSet::new();
+    let mut queries = vec![query.to_owned()];
+    while let Some(query) = queries.pop() {
+        let dialect = datafusion::common::config::Dialect::PostgreSQL;
+        let statement = session.context.state().sql_to_statement(&query, &dialect)?;
+        for read in resolve_table_references(&statement, true)?.0 {
+            let read = read.resolve(CATALOG, "public");
+            if read.schema == view.schema && read.table == view.table {
+                return Err(Error::invalid(format!("view \"{}\" would read itself", view.table))
+                    .hint("give the new view another name"));
+            }
+            let relation = session.engine.store.relation(&read.schema, &read.table)?;
+            if let Some(RelationKind::View { sql }) = relation.map(|relation| relation.kind)
+                && seen.insert(read.to_string())
+            {
+                queries.push(sql);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn drop_relation(session: &Session, name: &TableReference, kind: RelationType, if_exists: bool, run: &Run) -> Result<()> {
+    let name = resolve(session, name);
+    writable(&name)?;
+    if !session.engine.store.drop_relation(&name.schema, &name.table, kind, if_exists)? {
+        run.notice(format!("relation \"{}\" does not exist, skipping", name.table));
+    }
+    Ok(())
+}
+
+/// The name with its schema: as written, or else the session's first.
+pub(super) fn resolve(session: &Session, name: &TableReference) -> ResolvedTableReference {
+    let state = session.context.state();
+    name.clone().resolve(CATALOG, &state.config_options().catalog.default_schema)
+}
+
+fn is_virtual(schema: &str) -> bool {
+    [SystemTables::SCHEMA, "pg_catalog", "information_schema"].contains(&schema)
+}
+
+fn writable(name: &ResolvedTableReference) -> Result<()> {
+    if is_virtual(&name.schema) {
+        return Err(Error::new(Kind::Denied, format!("schema \"{}\" is the system's: nothing can be created or dropped in it", name.schema)));
+    }
+    Ok(())
+}

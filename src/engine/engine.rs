@@ -1,0 +1,133 @@
+//! What all sessions share: the store, the models, the threads and the memory.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::catalog::CatalogProviderList;
+use datafusion::common::config::Dialect;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionState;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use tokio::runtime::{Handle, Runtime};
+
+use crate::engine::catalog::{CATALOG, Catalogs};
+use crate::engine::fitted::FittedModels;
+use crate::engine::relations::FunctionPlanner;
+use crate::engine::{Session, pg_catalog};
+use crate::error::{Error, Kind, Result};
+use crate::functions::FUNCTIONS;
+use crate::models::Registry;
+use crate::storage::Store;
+
+/// How an engine is started.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    /// Bytes that queries may hold at once; what is more spills to disk or is refused.
+    pub memory_limit: usize,
+    /// Threads for queries and training.
+    pub threads: usize,
+}
+
+/// The database: shared by all connections.
+pub struct Engine {
+    pub(super) store: Arc<Store>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) base: SessionState,
+    /// Plans run here, so that whoever serves sockets stays responsive. Taken out when the engine is dropped.
+    work: Option<Runtime>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Engine({})", self.store.root().display())
+    }
+}
+
+/// Large enough for a plan of thousands of expressions, which DataFusion walks recursively.
+const STACK_BYTES: usize = 16 << 20;
+
+impl Engine {
+    /// Opens or creates the data directory. Models that cannot be read are marked FAILED, and the rest goes on.
+    pub fn open(config: &Config) -> Result<Arc<Self>> {
+        let store = Store::open(&config.data_dir)?;
+        for (model, why) in store.verify_models()? {
+            tracing::warn!("model {model} is damaged and marked FAILED: {why}");
+        }
+        let work = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(config.threads)
+            .thread_name("cohort-work")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()?;
+        // Kernels share one pool; the first engine of a process sizes it, and its results do not depend on the size.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(config.threads).build_global();
+        let registry = Arc::new(Registry::new(Arc::new(FittedModels::new(Arc::clone(&store)))));
+        let base = base_state(config, &store, &registry)?;
+        Ok(Arc::new(Self { store, registry, base, work: Some(work) }))
+    }
+
+    /// A session of its own for one connection.
+    pub fn session(self: &Arc<Self>, user: &str, database: &str) -> Result<Session> {
+        if database != CATALOG {
+            return Err(Error::new(Kind::UnknownDatabase, format!("database \"{database}\" does not exist"))
+                .hint(format!("there is one database, \"{CATALOG}\": connect with dbname={CATALOG}")));
+        }
+        Session::new(Arc::clone(self), user)
+    }
+
+    /// The threads that plans run on.
+    pub(super) fn work(&self) -> Result<&Handle> {
+        self.work.as_ref().map(Runtime::handle).ok_or_else(|| Error::new(Kind::ShuttingDown, "the server is shutting down"))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // A runtime may not block on its threads inside another runtime's task.
+        if let Some(work) = self.work.take() {
+            work.shutdown_background();
+        }
+    }
+}
+
+/// The state that every session starts from a copy of.
+fn base_state(config: &Config, store: &Arc<Store>, registry: &Arc<Registry>) -> Result<SessionState> {
+    let mut settings = SessionConfig::new()
+        .with_default_catalog_and_schema(CATALOG, "public")
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(true)
+        .with_target_partitions(config.threads);
+    let options = settings.options_mut();
+    options.sql_parser.dialect = Dialect::PostgreSQL;
+    options.execution.parquet.pushdown_filters = true;
+    options.execution.time_zone = Some("UTC".to_owned());
+    let pool = FairSpillPool::new(config.memory_limit);
+    let consumers = std::num::NonZeroUsize::MIN.saturating_add(4);
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers)))
+        .build_arc()?;
+    let catalogs = Arc::new(Catalogs::new(Arc::clone(store)));
+    let state = SessionStateBuilder::new()
+        .with_config(settings)
+        .with_runtime_env(runtime)
+        .with_catalog_list(Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>)
+        .with_default_features()
+        .with_relation_planners(vec![Arc::new(FunctionPlanner::new(Arc::clone(registry)))])
+        .build();
+    let context = SessionContext::new_with_state(state);
+    pg_catalog::register(&context)?;
+    for function in FUNCTIONS {
+        for scalar in function.scalars(registry) {
+            context.register_udf(scalar);
+        }
+        for aggregate in function.aggregates(registry) {
+            context.register_udaf(aggregate);
+        }
+    }
+    let state = context.state();
+    catalogs.plan_views_with(&state);
+    Ok(state)
+}

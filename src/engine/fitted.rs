@@ -1,0 +1,69 @@
+//! Models out of the store: the registry's way to what is on disk.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Kind, Result};
+use crate::frame::Artefact;
+use crate::models::{ModelName, ModelStore};
+use crate::storage::{ModelRow, Status, Store};
+
+pub struct FittedModels {
+    store: Arc<Store>,
+}
+
+impl FittedModels {
+    pub fn new(store: Arc<Store>) -> Self {
+        Self { store }
+    }
+}
+
+impl ModelStore for FittedModels {
+    fn resolve(&self, name: &ModelName) -> Result<(u32, String)> {
+        let model = must_get_model(&self.store, name)?;
+        let wanted = name.version.unwrap_or(model.default_version);
+        let Some(version) = model.version(wanted) else {
+            let versions: Vec<String> = model.versions.iter().map(|version| version.version.to_string()).collect();
+            return Err(Error::new(Kind::UnknownModel, format!("model \"{}\" has no version {wanted}", name.name))
+                .hint(format!("it has {}", versions.join(", "))));
+        };
+        match version.status {
+            Status::Ready => Ok((wanted, model.model_type)),
+            Status::Failed => {
+                let why = version.failure.as_deref().unwrap_or("unknown damage");
+                Err(Error::new(Kind::NotReady, format!("model \"{}\" version {wanted} is FAILED: {why}", name.name))
+                    .hint("train it again with CREATE OR REPLACE MODEL; its statement is in ml.model_versions"))
+            }
+        }
+    }
+
+    fn read(&self, name: &ModelName, version: u32) -> Result<Artefact> {
+        self.store.read_artefact(&name.schema, &name.name, version).inspect_err(|error| {
+            if error.kind == Kind::Corrupt
+                && let Err(error) = self.store.mark_failed(&name.schema, &name.name, version, &error.message)
+            {
+                tracing::error!("could not mark model {name} as FAILED: {error}");
+            }
+        })
+    }
+
+    fn evaluation(&self, name: &ModelName, version: u32) -> Result<Vec<(String, Option<f64>)>> {
+        let model = must_get_model(&self.store, name)?;
+        let facts = model.version(version).map(|version| version.facts["evaluation"].clone());
+        Ok(facts.map(serde_json::from_value).transpose()?.unwrap_or_default())
+    }
+}
+
+/// The model, or the error that suggests a name near it.
+pub fn must_get_model(store: &Store, name: &ModelName) -> Result<ModelRow> {
+    if let Some(model) = store.model(&name.schema, &name.name)? {
+        return Ok(model);
+    }
+    let shown = ModelName { version: None, ..name.clone() };
+    let error = Error::new(Kind::UnknownModel, format!("model \"{shown}\" does not exist"));
+    let models = store.models()?;
+    let names = models.iter().map(|model| model.name.as_str());
+    Err(match crate::error::nearest(&name.name, names) {
+        Some(near) => error.hint(format!("did you mean \"{near}\"?")),
+        None => error.hint("see SHOW MODELS"),
+    })
+}

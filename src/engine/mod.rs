@@ -1,0 +1,23 @@
+//! SQL in, rows out: sessions, statements, and what DataFusion must know of our tables, models and functions.
+
+mod answer;
+mod catalog;
+mod definitions;
+#[allow(clippy::module_inception)]
+mod engine;
+mod fitted;
+mod import;
+mod pg_catalog;
+mod relations;
+mod session;
+mod settings;
+mod statement;
+pub mod statements;
+mod system_tables;
+
+pub use answer::{Answer, Level, Notice, Rows, Run};
+pub use engine::{Config, Engine};
+pub use import::{Import, LoadProgress};
+pub use session::{Prepared, Session, Transaction};
+pub use statement::{Grammar, Statement};
+pub use system_tables::{SYSTEM_TABLES, SystemTable};

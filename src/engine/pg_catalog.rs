@@ -1,0 +1,40 @@
+//! The schema `pg_catalog` and the functions that clients ask for as soon as they connect.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+use datafusion::prelude::SessionContext;
+use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
+use datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
+
+use crate::engine::catalog::CATALOG;
+use crate::error::{Error, Result};
+
+/// What `version()` says: the server version that clients parse, and who really answers.
+pub const VERSION: &str = concat!("PostgreSQL 16.6 (Cohort ", env!("CARGO_PKG_VERSION"), ")");
+
+/// Registers tables and functions that are the same for all sessions.
+pub fn register(context: &SessionContext) -> Result<()> {
+    setup_pg_catalog(context, CATALOG, EmptyContextProvider).map_err(|error| Error::from(*error))?;
+    context.register_udf(constant("version", ScalarValue::Utf8(Some(VERSION.to_owned()))).with_aliases(["pg_catalog.version"]));
+    Ok(())
+}
+
+/// Registers what depends on who is connected.
+pub fn register_session(context: &SessionContext, user: &str, pid: i32) {
+    for name in ["current_user", "session_user", "current_role", "user"] {
+        context.register_udf(constant(name, ScalarValue::Utf8(Some(user.to_owned()))));
+    }
+    context.register_udf(
+        constant("pg_backend_pid", ScalarValue::Int32(Some(pid))).with_aliases(["pg_catalog.pg_backend_pid"]),
+    );
+}
+
+/// A function without arguments that always gives the same.
+fn constant(name: &str, value: ScalarValue) -> ScalarUDF {
+    let data_type: DataType = value.data_type();
+    let answer = Arc::new(move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(value.clone())));
+    create_udf(name, vec![], data_type, Volatility::Stable, answer)
+}

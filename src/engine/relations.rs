@@ -1,0 +1,108 @@
+//! Functions in FROM: each call is handed to its function, which plans it as ordinary nodes.
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+
+use datafusion::common::DFSchema;
+use datafusion::error::Result as DataFusionResult;
+use datafusion::logical_expr::planner::{
+    PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
+};
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::sqlparser::ast::{self, TableFactor};
+
+use crate::error::{Error, Result};
+use crate::functions::{Call, Planner, function};
+use crate::models::Registry;
+
+/// Plans the relations of [`crate::functions::FUNCTIONS`].
+pub struct FunctionPlanner {
+    registry: Arc<Registry>,
+}
+
+impl FunctionPlanner {
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self { registry }
+    }
+}
+
+impl Debug for FunctionPlanner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FunctionPlanner")
+    }
+}
+
+impl RelationPlanner for FunctionPlanner {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> DataFusionResult<RelationPlanning> {
+        let name = match &relation {
+            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => name.to_string(),
+            _ => return Ok(RelationPlanning::Original(Box::new(relation))),
+        };
+        let Some(function) = function(&name.to_lowercase().replace('"', "")) else {
+            return Ok(RelationPlanning::Original(Box::new(relation)));
+        };
+        let (args, alias) = match relation {
+            TableFactor::Table { args: Some(args), alias, .. } => (args.args, alias),
+            TableFactor::Function { args, alias, .. } => (args, alias),
+            other => return Ok(RelationPlanning::Original(Box::new(other))),
+        };
+        let Some(plan) = function.relation() else {
+            let example = function.doc().syntax.first().copied().unwrap_or_default();
+            return Err(Error::unsupported(format!("{name}() gives one value, it is not a table"))
+                .hint(format!("call it in SELECT: {example}"))
+                .into());
+        };
+        let call = Call::new(function.name(), args)?;
+        let plan = plan(call, &mut Context { registry: &self.registry, context })?;
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+    }
+}
+
+/// DataFusion's planner as functions see it.
+struct Context<'a> {
+    registry: &'a Arc<Registry>,
+    context: &'a mut dyn RelationPlannerContext,
+}
+
+impl Planner for Context<'_> {
+    fn registry(&self) -> &Arc<Registry> {
+        self.registry
+    }
+
+    fn query(&mut self, query: ast::Query) -> Result<LogicalPlan> {
+        let subquery = TableFactor::Derived { lateral: false, subquery: Box::new(query), alias: None, sample: None };
+        Ok(self.context.plan(subquery)?)
+    }
+
+    fn table(&mut self, name: ast::ObjectName) -> Result<LogicalPlan> {
+        let table = TableFactor::Table {
+            name,
+            alias: None,
+            args: None,
+            with_hints: vec![],
+            version: None,
+            with_ordinality: false,
+            partitions: vec![],
+            json_path: None,
+            sample: None,
+            index_hints: vec![],
+        };
+        Ok(self.context.plan(table)?)
+    }
+
+    fn constant(&mut self, expr: ast::Expr) -> Result<Expr> {
+        let shown = expr.to_string();
+        self.context.sql_to_expr(expr, &DFSchema::empty()).map_err(|error| {
+            let error = Error::from(error);
+            match error.kind {
+                crate::error::Kind::UnknownColumn => Error::invalid(format!("an argument must be a constant, not {shown}"))
+                    .hint("for many values give a query in its own parentheses: (SELECT … FROM …)"),
+                _ => error,
+            }
+        })
+    }
+}

@@ -1,0 +1,390 @@
+//! One connection's view of the engine: parse, prepare, execute.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::datatypes::{DataType, SchemaRef, UInt64Type};
+use datafusion::common::ScalarValue;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{DdlStatement, DmlStatement, LogicalPlan, WriteOp};
+use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
+use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::Statement as Sql;
+use datafusion::sql::sqlparser::ast;
+use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
+
+use crate::engine::settings::Settings;
+use crate::engine::statement::{Own, Parsed};
+use crate::engine::{Answer, Engine, Rows, Run, Statement, definitions, pg_catalog, statement};
+use crate::error::{Error, Kind, Result};
+
+/// One connection.
+pub struct Session {
+    pub(super) engine: Arc<Engine>,
+    pub(super) context: SessionContext,
+    user: String,
+    pub(super) settings: Mutex<Settings>,
+    transaction: Mutex<Transaction>,
+    /// Whether the open block has written: what is written stays, whatever becomes of the block.
+    wrote: AtomicBool,
+}
+
+/// Where a session stands between BEGIN and COMMIT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transaction {
+    Idle,
+    Open,
+    Failed,
+}
+
+/// A statement with its names and types resolved.
+#[derive(Debug, Clone)]
+pub struct Prepared(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    work: Work,
+    columns: Option<SchemaRef>,
+    parameters: Vec<DataType>,
+}
+
+#[derive(Debug)]
+enum Work {
+    Own(Arc<dyn Own>),
+    Plan {
+        plan: LogicalPlan,
+        /// The query of a CREATE VIEW as it was written.
+        view: Option<String>,
+    },
+}
+
+impl Prepared {
+    /// The columns of its rows; `None`: it returns no rows.
+    pub fn columns(&self) -> Option<&SchemaRef> {
+        self.0.columns.as_ref()
+    }
+
+    /// The types of $1, $2, …
+    pub fn parameters(&self) -> &[DataType] {
+        &self.0.parameters
+    }
+}
+
+impl Session {
+    pub(super) fn new(engine: Arc<Engine>, user: &str) -> Result<Self> {
+        let state = SessionStateBuilder::new_from_existing(engine.base.clone()).build();
+        let session = Self {
+            engine,
+            context: SessionContext::new_with_state(state),
+            user: user.to_owned(),
+            settings: Mutex::new(Settings::new(user)),
+            transaction: Mutex::new(Transaction::Idle),
+            wrote: AtomicBool::new(false),
+        };
+        session.set_backend_pid(0);
+        Ok(session)
+    }
+
+    /// What `pg_backend_pid()` answers.
+    pub fn set_backend_pid(&self, pid: i32) {
+        pg_catalog::register_session(&self.context, &self.user, pid);
+    }
+
+    pub fn parse(&self, sql: &str) -> Result<Vec<Statement>> {
+        statement::parse(sql)
+    }
+
+    /// Resolves names and types. `parameter_types` are those the client declared, in order.
+    pub async fn prepare(&self, statement: Statement, parameter_types: &[Option<DataType>]) -> Result<Prepared> {
+        let sql = match statement.0 {
+            Parsed::Own(own) => {
+                let columns = own.columns();
+                return Ok(Prepared(Arc::new(Inner { work: Work::Own(own), columns, parameters: Vec::new() })));
+            }
+            Parsed::Sql(sql) => sql,
+        };
+        if self.transaction() == Transaction::Failed {
+            return Err(failed_block());
+        }
+        refuse(&sql)?;
+        let view = view_query(&sql);
+        let state = self.context.state();
+        let plan = state.statement_to_plan(*sql).await?;
+        let parameters = parameters(&plan, parameter_types)?;
+        let columns = columns(&state, &plan)?;
+        Ok(Prepared(Arc::new(Inner { work: Work::Plan { plan, view }, columns, parameters })))
+    }
+
+    /// Runs a prepared statement with its parameters.
+    pub async fn execute(&self, prepared: &Prepared, parameters: Vec<ScalarValue>, run: &Run) -> Result<Answer> {
+        let (plan, view) = match &prepared.0.work {
+            Work::Own(own) => {
+                if self.transaction() == Transaction::Failed && !own.ends_failure() {
+                    return Err(failed_block());
+                }
+                return own.run(self, run).await;
+            }
+            Work::Plan { plan, view } => (plan.clone(), view),
+        };
+        if self.transaction() == Transaction::Failed {
+            return Err(failed_block());
+        }
+        let plan = if parameters.is_empty() { plan } else { plan.with_param_values(parameters)? };
+        match plan {
+            LogicalPlan::Ddl(definition) => {
+                self.note_write();
+                definitions::run(self, definition, view.as_deref(), run).await
+            }
+            LogicalPlan::Dml(write) => {
+                self.note_write();
+                self.write(write, run).await
+            }
+            LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => Ok(Answer::Rows(self.rows(plan, run).await?, "EXPLAIN")),
+            plan => Ok(Answer::Rows(self.rows(plan, run).await?, "SELECT")),
+        }
+    }
+
+    /// Starts a query on the engine's threads; its rows come as they are made.
+    pub(super) async fn rows(&self, plan: LogicalPlan, run: &Run) -> Result<Rows> {
+        let state = self.context.state();
+        let cancel = run.cancel.child_token();
+        let (send, batches) = mpsc::channel(2);
+        let (started, start) = tokio::sync::oneshot::channel();
+        let stop = cancel.clone();
+        self.engine.work()?.spawn(async move {
+            let query = async {
+                let physical = state.create_physical_plan(&plan).await?;
+                Ok::<_, Error>(execute_stream(physical, state.task_ctx())?)
+            };
+            let opened = tokio::select! {
+                biased;
+                () = stop.cancelled() => Err(Error::cancelled()),
+                opened = query => opened,
+            };
+            let mut stream = match opened {
+                Ok(stream) => stream,
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                    return;
+                }
+            };
+            if started.send(Ok(stream.schema())).is_err() {
+                return;
+            }
+            loop {
+                let batch = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => Some(Err(Error::cancelled())),
+                    batch = stream.next() => batch.map(|batch| batch.map_err(Error::from)),
+                };
+                let Some(batch) = batch else { return };
+                let failed = batch.is_err();
+                if send.send(batch).await.is_err() || failed {
+                    return;
+                }
+            }
+        });
+        let schema = start.await.map_err(|_| Error::internal("the query's task ended before it began"))??;
+        Ok(Rows { schema, batches, _stop: cancel.drop_guard() })
+    }
+
+    /// Runs `work` on the engine's threads until it ends, or the run is cancelled, or nobody waits any more.
+    pub(super) async fn on_work_threads<T: Send + 'static>(
+        &self,
+        run: &Run,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let cancel = run.cancel.child_token();
+        let _stop = cancel.clone().drop_guard();
+        let task = self.engine.work()?.spawn(async move {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => Err(Error::cancelled()),
+                done = work => done,
+            }
+        });
+        task.await.map_err(|error| Error::internal(format!("the work panicked: {error}")))?
+    }
+
+    /// The rows of a plan as one stream, to be read on the engine's threads.
+    pub(super) async fn stream(state: SessionState, plan: LogicalPlan) -> Result<SendableRecordBatchStream> {
+        let physical = state.create_physical_plan(&plan).await?;
+        Ok(execute_stream(physical, state.task_ctx())?)
+    }
+
+    /// INSERT: runs to its end, and counts.
+    async fn write(&self, write: DmlStatement, run: &Run) -> Result<Answer> {
+        let verb = match &write.op {
+            WriteOp::Insert(_) => "INSERT 0",
+            other => {
+                return Err(Error::unsupported(format!("{other} is not supported yet"))
+                    .hint("write the rows you want to keep into a new table: CREATE OR REPLACE TABLE t AS SELECT …"));
+            }
+        };
+        let state = self.context.state();
+        let count = self
+            .on_work_threads(run, async move {
+                let mut stream = Self::stream(state, LogicalPlan::Dml(write)).await?;
+                let mut count = 0;
+                while let Some(batch) = stream.next().await {
+                    let batch = batch?;
+                    let counts = batch.column(0).as_primitive_opt::<UInt64Type>();
+                    count += counts.map_or(0, |counts| counts.iter().flatten().sum::<u64>());
+                }
+                Ok(count)
+            })
+            .await?;
+        Ok(Answer::Done(format!("{verb} {count}")))
+    }
+
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    pub fn transaction(&self) -> Transaction {
+        *lock(&self.transaction)
+    }
+
+    /// An open block has failed: until its end nothing else runs.
+    pub fn fail_transaction(&self) {
+        let mut transaction = lock(&self.transaction);
+        if *transaction == Transaction::Open {
+            *transaction = Transaction::Failed;
+        }
+    }
+
+    pub(super) fn set_transaction(&self, to: Transaction) {
+        *lock(&self.transaction) = to;
+        if to == Transaction::Idle {
+            self.wrote.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// ROLLBACK TO brings a failed block back.
+    pub(super) fn reopen_transaction(&self) {
+        *lock(&self.transaction) = Transaction::Open;
+    }
+
+    /// Whether the open block has written.
+    pub(super) fn wrote(&self) -> bool {
+        self.wrote.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_write(&self) {
+        if self.transaction() == Transaction::Open {
+            self.wrote.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub fn setting(&self, name: &str) -> Option<String> {
+        lock(&self.settings).get(name)
+    }
+
+    /// Sets a setting as SET does.
+    pub fn set(&self, name: &str, value: &str) -> Result<()> {
+        lock(&self.settings).set(name, Some(value), &self.context)
+    }
+
+    /// Settings that clients follow: name and value.
+    pub fn reported_settings(&self) -> Vec<(&'static str, String)> {
+        lock(&self.settings).reported()
+    }
+
+    /// Those of them that changed since the last call.
+    pub fn take_changed_settings(&self) -> Vec<(&'static str, String)> {
+        lock(&self.settings).take_changed()
+    }
+
+    pub fn statement_timeout(&self) -> Option<Duration> {
+        lock(&self.settings).statement_timeout()
+    }
+}
+
+/// A lock whose holder panicked still guards good data: every change under it is one assignment.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn failed_block() -> Error {
+    Error::new(
+        Kind::FailedTransaction,
+        "current transaction is aborted, commands ignored until end of transaction block",
+    )
+}
+
+/// Statements that DataFusion would run, and that a server must not.
+fn refuse(sql: &Sql) -> Result<()> {
+    match sql {
+        Sql::CopyTo(_) => Err(Error::new(Kind::Denied, "COPY to a file of the server is not allowed")
+            .hint("let the client write the file: psql -c '…' --csv > file.csv")),
+        Sql::CreateExternalTable(_) => Err(Error::unsupported("external tables are not supported yet")
+            .hint("load the file with: cohort import TABLE FILE")),
+        Sql::Explain(explain) => refuse(&explain.statement),
+        _ => Ok(()),
+    }
+}
+
+/// The query of a CREATE VIEW, with its columns renamed if a list was given.
+fn view_query(sql: &Sql) -> Option<String> {
+    let Sql::Statement(statement) = sql else { return None };
+    let ast::Statement::CreateView(view) = statement.as_ref() else { return None };
+    if view.columns.is_empty() {
+        return Some(view.query.to_string());
+    }
+    let columns: Vec<String> = view.columns.iter().map(|column| column.name.to_string()).collect();
+    Some(format!("SELECT * FROM ({}) AS renamed({})", view.query, columns.join(", ")))
+}
+
+/// What the client declared, else what the plan implies, else text.
+fn parameters(plan: &LogicalPlan, declared: &[Option<DataType>]) -> Result<Vec<DataType>> {
+    let implied = plan.get_parameter_types()?;
+    let number = |id: &str| id.trim_start_matches('$').parse::<usize>();
+    let mut count = declared.len();
+    for id in implied.keys() {
+        match number(id) {
+            Ok(n) if n > 0 => count = count.max(n),
+            _ => return Err(Error::new(Kind::Syntax, format!("\"{id}\" is not a parameter")).hint("parameters are $1, $2, …")),
+        }
+    }
+    Ok((1..=count)
+        .map(|n| {
+            let implied = implied.get(&format!("${n}")).cloned().flatten();
+            declared.get(n - 1).cloned().flatten().or(implied).unwrap_or(DataType::Utf8)
+        })
+        .collect())
+}
+
+/// The columns of the plan's rows as they will come: types coerced as the analyzer does it.
+fn columns(state: &SessionState, plan: &LogicalPlan) -> Result<Option<SchemaRef>> {
+    match plan {
+        LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(_)) | LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) => Ok(None),
+        LogicalPlan::Statement(_) | LogicalPlan::Copy(_) => {
+            Err(Error::unsupported(format!("{} is not supported", plan.display())))
+        }
+        plan => {
+            let analyzed = state.analyzer().execute_and_check(plan.clone(), &state.config_options(), |_, _| {});
+            let plan = analyzed.as_ref().unwrap_or(plan);
+            Ok(Some(Arc::clone(plan.schema().inner())))
+        }
+    }
+}
+
+/// Rows that are there already.
+pub(super) fn ready(batch: datafusion::arrow::record_batch::RecordBatch) -> Rows {
+    let (send, batches) = mpsc::channel(1);
+    let schema = batch.schema();
+    // The channel has room for one, and its receiver is in our hand.
+    let _ = send.try_send(Ok(batch));
+    Rows { schema, batches, _stop: tokio_util::sync::CancellationToken::new().drop_guard() }
+}
+
+const _: fn() = || {
+    fn is_stream<T: Stream + Send>() {}
+    fn is_shared<T: Send + Sync>() {}
+    is_stream::<Rows>();
+    is_shared::<Session>();
+};

@@ -1,0 +1,165 @@
+//! Text to statements: our own grammar first, then SQL.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::error::DataFusionError;
+use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement as Sql};
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
+
+use crate::engine::statements::STATEMENTS;
+use crate::engine::{Answer, Run, Session};
+use crate::error::{Error, Result};
+
+/// One statement, parsed and not yet planned.
+#[derive(Debug, Clone)]
+pub struct Statement(pub(super) Parsed);
+
+#[derive(Debug, Clone)]
+pub(super) enum Parsed {
+    Own(Arc<dyn Own>),
+    Sql(Box<Sql>),
+}
+
+/// A statement that SQL does not know: one file, one line in [`STATEMENTS`].
+pub trait Grammar: Send + Sync {
+    /// How the manual heads its page: `CREATE MODEL`.
+    fn name(&self) -> &'static str;
+    /// What it does, for the manual.
+    fn doc(&self) -> &'static str;
+    /// How it is written.
+    fn syntax(&self) -> &'static str;
+    /// Reads the statement at the parser's position; `None`, with nothing consumed, if it is another one.
+    fn parse(&self, parser: &mut Parser) -> Result<Option<Arc<dyn Own>>>;
+}
+
+/// A parsed statement of ours: what it returns, and how it runs.
+#[async_trait]
+pub trait Own: Send + Sync + fmt::Debug {
+    /// The columns it answers with; `None`: no rows.
+    fn columns(&self) -> Option<SchemaRef> {
+        None
+    }
+    /// Whether it runs in a transaction block that has failed.
+    fn ends_failure(&self) -> bool {
+        false
+    }
+    async fn run(&self, session: &Session, run: &Run) -> Result<Answer>;
+}
+
+/// Splits text into statements and parses each.
+pub fn parse(sql: &str) -> Result<Vec<Statement>> {
+    if asks_for_catalog(sql) {
+        return Ok(PostgresCompatibilityParser::new()
+            .parse(sql)
+            .map_err(syntax)?
+            .into_iter()
+            .map(|statement| Statement(Parsed::Sql(Box::new(Sql::Statement(Box::new(statement))))))
+            .collect());
+    }
+    let dialect = PostgreSqlDialect {};
+    let mut parser = DFParserBuilder::new(sql).with_dialect(&dialect).build()?;
+    let mut statements = Vec::new();
+    loop {
+        while parser.parser.consume_token(&Token::SemiColon) {}
+        if parser.parser.peek_token() == Token::EOF {
+            return Ok(statements);
+        }
+        statements.push(Statement(parse_one(&mut parser)?));
+        let next = parser.parser.peek_token();
+        if next != Token::SemiColon && next != Token::EOF {
+            return parser.parser.expected("end of statement", next).map_err(syntax);
+        }
+    }
+}
+
+fn parse_one(parser: &mut DFParser) -> Result<Parsed> {
+    for grammar in STATEMENTS {
+        if let Some(own) = grammar.parse(&mut parser.parser)? {
+            return Ok(Parsed::Own(own));
+        }
+    }
+    Ok(Parsed::Sql(Box::new(parser.parse_statement()?)))
+}
+
+/// Whether this is a query of `pg_catalog` as clients write them: such text is rewritten to what DataFusion can plan.
+fn asks_for_catalog(sql: &str) -> bool {
+    let start = sql.trim_start();
+    let reads = ["select", "with"].iter().any(|word| start.get(..word.len()).is_some_and(|s| s.eq_ignore_ascii_case(word)));
+    reads && ["pg_catalog", "pg_type", "pg_class", "pg_namespace", "::reg"].iter().any(|name| sql.contains(name))
+}
+
+pub(super) fn syntax(error: ParserError) -> Error {
+    DataFusionError::SQL(Box::new(error), None).into()
+}
+
+/// Whether the next words are these, case ignored.
+pub(super) fn at_words(parser: &Parser, words: &[&str]) -> bool {
+    words.iter().enumerate().all(|(n, word)| match &parser.peek_nth_token(n).token {
+        Token::Word(found) => found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word),
+        _ => false,
+    })
+}
+
+/// Consumes these words if they come next.
+pub(super) fn take_words(parser: &mut Parser, words: &[&str]) -> bool {
+    let there = at_words(parser, words);
+    if there {
+        for _ in words {
+            parser.next_token();
+        }
+    }
+    there
+}
+
+/// A name with or without its schema, folded to lower case unless quoted.
+pub(super) fn model_name(parser: &mut Parser) -> Result<crate::models::ModelName> {
+    let name = parser.parse_object_name(false).map_err(syntax)?;
+    let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
+    match <[String; 1]>::try_from(parts) {
+        Ok([name]) => Ok(crate::models::ModelName { schema: "public".to_owned(), name, version: None }),
+        Err(parts) => match <[String; 2]>::try_from(parts) {
+            Ok([schema, name]) => Ok(crate::models::ModelName { schema, name, version: None }),
+            Err(_) => Err(Error::invalid(format!("\"{name}\" is not a model's name")).hint("write name or schema.name")),
+        },
+    }
+}
+
+pub(super) fn folded(ident: &ast::Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+impl fmt::Display for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Parsed::Own(own) => write!(f, "{own:?}"),
+            Parsed::Sql(sql) => write!(f, "{sql}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_is_split_and_ours_is_told_from_sql() {
+        let statements = parse("; SELECT 1;; SHOW MODELS; CREATE MODEL m OPTIONS (model_type = 'kmeans') AS SELECT 1; ").unwrap();
+        let own: Vec<bool> = statements.iter().map(|statement| matches!(statement.0, Parsed::Own(_))).collect();
+        assert_eq!(own, [false, true, true]);
+        assert!(parse("  ;").unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_follows_a_statement_must_be_its_end() {
+        assert_eq!(parse("SELECT 1 SELECT 2").unwrap_err().kind.sqlstate(), "42601");
+        assert_eq!(parse("SHOW MODELS nonsense").unwrap_err().kind.sqlstate(), "42601");
+        assert_eq!(parse("CREATE MODEL").unwrap_err().kind.sqlstate(), "42601");
+    }
+}

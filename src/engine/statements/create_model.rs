@@ -1,0 +1,325 @@
+//! `CREATE MODEL`: a query's rows in, a model with a name and a version out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::sql::parser::Statement as Sql;
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Token;
+use futures::StreamExt;
+
+use crate::engine::statement::{self, Own, at_words, folded, model_name, syntax, take_words};
+use crate::engine::{Answer, Run, Session};
+use crate::error::{Error, Kind, Result};
+use crate::frame::canonical_order;
+use crate::kernels::Step;
+use crate::models::{Algorithm, ModelName, Options, Trained, Value, algorithm, declared_options, train};
+use crate::storage::{IfExists, NewModel};
+
+pub struct Grammar;
+
+/// A parsed `CREATE MODEL`.
+#[derive(Debug, Clone)]
+struct CreateModel {
+    name: ModelName,
+    exists: IfExists,
+    options: Vec<(String, Value)>,
+    query: Box<ast::Query>,
+}
+
+impl statement::Grammar for Grammar {
+    fn name(&self) -> &'static str {
+        "CREATE MODEL"
+    }
+
+    fn doc(&self) -> &'static str {
+        "Trains a model on the rows of a query and keeps it under a name. Training can be cancelled, and then leaves \
+         nothing behind; its progress and summary come as notices. With OR REPLACE an existing model gets a new \
+         version, which becomes its default; older versions stay, as name@1, name@2, … Unknown options are refused."
+    }
+
+    fn syntax(&self) -> &'static str {
+        "CREATE [OR REPLACE] MODEL [IF NOT EXISTS] [schema.]name\n\
+         OPTIONS (model_type = '…' [, option = value …])\n\
+         AS query"
+    }
+
+    fn parse(&self, parser: &mut Parser) -> Result<Option<Arc<dyn Own>>> {
+        if !at_words(parser, &["CREATE", "MODEL"]) && !at_words(parser, &["CREATE", "OR", "REPLACE", "MODEL"]) {
+            return Ok(None);
+        }
+        parser.next_token();
+        let replace = take_words(parser, &["OR", "REPLACE"]);
+        parser.next_token();
+        let keep = take_words(parser, &["IF", "NOT", "EXISTS"]);
+        let exists = match (replace, keep) {
+            (true, true) => {
+                return Err(Error::new(Kind::Syntax, "OR REPLACE and IF NOT EXISTS exclude each other"));
+            }
+            (true, false) => IfExists::Replace,
+            (false, true) => IfExists::Keep,
+            (false, false) => IfExists::Error,
+        };
+        let name = model_name(parser)?;
+        if at_words(parser, &["TRANSFORM"]) {
+            return Err(Error::unsupported("TRANSFORM is not supported yet")
+                .hint("compute the columns in the query; scaling and categories are learned and stored with the model"));
+        }
+        if !take_words(parser, &["OPTIONS"]) && !take_words(parser, &["WITH"]) {
+            return parser
+                .expected("OPTIONS (model_type = '…')", parser.peek_token())
+                .map_err(syntax);
+        }
+        let options = options(parser)?;
+        parser.expect_keyword(Keyword::AS).map_err(syntax)?;
+        let query = parser.parse_query().map_err(syntax)?;
+        Ok(Some(Arc::new(CreateModel { name, exists, options, query })))
+    }
+}
+
+/// `(key = value, …)`; a value is a literal, or an array of texts in either notation.
+fn options(parser: &mut Parser) -> Result<Vec<(String, Value)>> {
+    parser.expect_token(&Token::LParen).map_err(syntax)?;
+    let mut options = Vec::new();
+    while !parser.consume_token(&Token::RParen) {
+        let key = folded(&parser.parse_identifier().map_err(syntax)?);
+        parser.expect_token(&Token::Eq).map_err(syntax)?;
+        options.push((key, value(parser)?));
+        if !parser.consume_token(&Token::Comma) && parser.peek_token() != Token::RParen {
+            return parser.expected(", or )", parser.peek_token()).map_err(syntax);
+        }
+    }
+    Ok(options)
+}
+
+fn value(parser: &mut Parser) -> Result<Value> {
+    let bracketed = take_words(parser, &["ARRAY"]) || parser.peek_token() == Token::LBracket;
+    if bracketed {
+        parser.expect_token(&Token::LBracket).map_err(syntax)?;
+        let mut texts = Vec::new();
+        while !parser.consume_token(&Token::RBracket) {
+            texts.push(value(parser)?.to_string());
+            if !parser.consume_token(&Token::Comma) && parser.peek_token() != Token::RBracket {
+                return parser.expected(", or ]", parser.peek_token()).map_err(syntax);
+            }
+        }
+        return Ok(Value::Texts(texts));
+    }
+    let negative = parser.consume_token(&Token::Minus);
+    let token = parser.next_token();
+    match token.token {
+        Token::Number(text, _) => {
+            let text = if negative { format!("-{text}") } else { text };
+            let whole = text.parse().map(Value::Whole);
+            whole.or_else(|_| text.parse().map(Value::Number)).map_err(|_| Error::invalid(format!("{text} is not a number")))
+        }
+        Token::SingleQuotedString(text) if !negative => Ok(Value::Text(text)),
+        Token::Word(word) if !negative => match word.value.to_lowercase().as_str() {
+            "true" => Ok(Value::Bool(true)),
+            "false" => Ok(Value::Bool(false)),
+            // BigQuery users write AUTO_SPLIT and the like without quotes.
+            _ => Ok(Value::Text(word.value)),
+        },
+        _ => parser.expected("a value", token).map_err(syntax),
+    }
+}
+
+#[async_trait]
+impl Own for CreateModel {
+    async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
+        let started = Instant::now();
+        let (algorithm, options) = self.checked()?;
+        self.check_name(session)?;
+        if self.exists == IfExists::Keep && session.engine.store.model(&self.name.schema, &self.name.name)?.is_some() {
+            run.notice(format!("model \"{}\" already exists, skipping", self.name));
+            return Ok(Answer::Done("CREATE MODEL".to_owned()));
+        }
+        let (schema, batches, _reserved) = self.read(session, run).await?;
+        let n_read: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        run.notice(format!("read {n_read} rows in {:.1} s; training {}", started.elapsed().as_secs_f64(), algorithm.name()));
+        let trained = fit(algorithm, schema, batches, options.clone(), run).await?;
+        let seconds = started.elapsed().as_secs_f64();
+        // From here on nothing waits: the model is either committed whole, or was cancelled before.
+        if run.cancel.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        let version = self.commit(session, &trained, &options, seconds)?;
+        session.note_write();
+        run.notice(summary(&self.name, version, &trained, seconds));
+        Ok(Answer::Done("CREATE MODEL".to_owned()))
+    }
+}
+
+impl CreateModel {
+    fn checked(&self) -> Result<(&'static dyn Algorithm, Options)> {
+        let (types, given): (Vec<_>, Vec<_>) = self.options.iter().cloned().partition(|(key, _)| key == "model_type");
+        let model_type = match types.as_slice() {
+            [(_, model_type)] => model_type.to_string(),
+            [] => {
+                return Err(Error::invalid("the option model_type is missing")
+                    .hint("for example OPTIONS (model_type = 'kmeans'); SELECT * FROM ml.model_options lists all"));
+            }
+            _ => return Err(Error::invalid("option \"model_type\" is given twice")),
+        };
+        let algorithm = algorithm(&model_type)?;
+        Ok((algorithm, Options::check(algorithm.name(), declared_options(algorithm), given)?))
+    }
+
+    fn check_name(&self, session: &Session) -> Result<()> {
+        let store = &session.engine.store;
+        if !store.schemas()?.contains(&self.name.schema) {
+            return Err(Error::new(Kind::UnknownSchema, format!("schema \"{}\" does not exist", self.name.schema)));
+        }
+        if self.exists == IfExists::Error && store.model(&self.name.schema, &self.name.name)?.is_some() {
+            return Err(Error::new(Kind::ModelExists, format!("model \"{}\" already exists", self.name))
+                .hint("CREATE OR REPLACE MODEL trains a new version of it"));
+        }
+        if self.name.name.contains('@') || self.name.name.contains('.') {
+            return Err(Error::invalid(format!("a model's name must not contain @ or .: \"{}\"", self.name.name)));
+        }
+        Ok(())
+    }
+
+    /// All rows of the query, and the memory they are accounted for in.
+    async fn read(&self, session: &Session, run: &Run) -> Result<(SchemaRef, Vec<RecordBatch>, MemoryReservation)> {
+        let state = session.context.state();
+        let statement = Sql::Statement(Box::new(ast::Statement::Query(self.query.clone())));
+        let plan = state.statement_to_plan(statement).await?;
+        let reserved = MemoryConsumer::new(format!("CREATE MODEL {}", self.name))
+            .register(&state.runtime_env().memory_pool);
+        session
+            .on_work_threads(run, async move {
+                let mut stream = Session::stream(state, plan).await?;
+                let mut batches = Vec::new();
+                while let Some(batch) = stream.next().await {
+                    let batch = batch?;
+                    // The rows, their sorted copy, and about as much again for the matrix.
+                    reserved.try_grow(3 * batch.get_array_memory_size())?;
+                    batches.push(batch);
+                }
+                Ok((stream.schema(), batches, reserved))
+            })
+            .await
+    }
+
+    fn commit(&self, session: &Session, trained: &Trained, options: &Options, seconds: f64) -> Result<u32> {
+        let artefact = trained.model.artefact()?;
+        let signature = trained.model.signature();
+        let algorithm = self.checked()?.0;
+        let facts = serde_json::json!({
+            "statement": self.to_string(),
+            "task": format!("{:?}", algorithm.task()).to_lowercase(),
+            "options": options,
+            "inputs": signature.inputs,
+            "label": signature.label,
+            "evaluation": trained.evaluation,
+            "steps": trained.steps,
+            "n_rows": trained.n_rows,
+            "n_eval_rows": trained.n_eval_rows,
+            "seconds": seconds,
+        });
+        let new = NewModel {
+            schema: self.name.schema.clone(),
+            name: self.name.name.clone(),
+            model_type: algorithm.name().to_owned(),
+            facts,
+        };
+        let version = session.engine.store.commit_model(new, &artefact, self.exists)?;
+        Ok(version)
+    }
+}
+
+/// Trains on the pool of the kernels, away from the threads that queries run on.
+async fn fit(
+    algorithm: &'static dyn Algorithm,
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+    options: Options,
+    run: &Run,
+) -> Result<Trained> {
+    let run = run.clone();
+    let cancel = run.cancel.child_token();
+    // If nobody waits for the result any more, the training stops too.
+    let _stop = cancel.clone().drop_guard();
+    let (send, receive) = tokio::sync::oneshot::channel();
+    rayon::spawn(move || {
+        let progress = Progress::new(run.clone());
+        let trained = canonical_order(&schema, &batches).and_then(|rows| {
+            drop(batches);
+            let step = |step: Step| {
+                progress.tell(&step);
+                !cancel.is_cancelled()
+            };
+            train(algorithm, &rows, &options, &step, &|remark| run.notice(remark))
+        });
+        let _ = send.send(trained);
+    });
+    receive.await.map_err(|_| Error::internal("the training thread panicked"))?
+}
+
+/// Tells of progress about once a second, however fast the steps come.
+struct Progress {
+    run: Run,
+    started: Instant,
+    told: AtomicU64,
+}
+
+impl Progress {
+    fn new(run: Run) -> Self {
+        Self { run, started: Instant::now(), told: AtomicU64::new(0) }
+    }
+
+    fn tell(&self, step: &Step) {
+        let second = self.started.elapsed().as_secs();
+        if self.told.swap(second, Ordering::Relaxed) == second {
+            return;
+        }
+        let loss = step.loss.map(|loss| format!(", loss {loss:.6}")).unwrap_or_default();
+        self.run.notice(format!("step {} of {}{loss}", step.done, step.total));
+    }
+}
+
+/// The closing notice: what was learned from how much, and how good it is.
+fn summary(name: &ModelName, version: u32, trained: &Trained, seconds: f64) -> String {
+    let mut text = format!("model \"{name}\" version {version}: trained on {} rows in {seconds:.1} s", trained.n_rows);
+    if trained.n_eval_rows > 0 {
+        let metrics: Vec<String> = trained
+            .evaluation
+            .iter()
+            .filter(|(name, _)| !name.starts_with("n_"))
+            .filter_map(|(name, value)| value.map(|value| format!("{name} {value:.4}")))
+            .collect();
+        text += &format!("; on {} rows held out: {}", trained.n_eval_rows, metrics.join(", "));
+    }
+    text
+}
+
+/// The statement as it is kept with the model.
+impl std::fmt::Display for CreateModel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let create = if self.exists == IfExists::Replace { "CREATE OR REPLACE MODEL" } else { "CREATE MODEL" };
+        let options: Vec<String> = self
+            .options
+            .iter()
+            .map(|(key, value)| {
+                let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+                let value = match value {
+                    Value::Text(text) => quoted(text),
+                    Value::Texts(texts) => {
+                        format!("ARRAY[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", "))
+                    }
+                    other => other.to_string(),
+                };
+                format!("{key} = {value}")
+            })
+            .collect();
+        write!(f, "{create} {} OPTIONS ({}) AS {}", self.name, options.join(", "), self.query)
+    }
+}

@@ -1,0 +1,22 @@
+//! Statements that SQL does not know, or that a server must answer itself.
+
+mod create_model;
+mod describe_model;
+mod drop_model;
+mod set;
+mod show;
+mod show_models;
+mod transaction;
+
+use crate::engine::Grammar;
+
+/// Every statement of ours, in the order they are tried. The parser and the manual read this list.
+pub const STATEMENTS: &[&dyn Grammar] = &[
+    &create_model::Grammar,
+    &describe_model::Grammar,
+    &drop_model::Grammar,
+    &show_models::Grammar,
+    &show::Grammar,
+    &set::Grammar,
+    &transaction::Grammar,
+];

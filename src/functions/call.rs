@@ -1,0 +1,139 @@
+//! A call as the user wrote it, taken apart argument by argument.
+
+use std::collections::VecDeque;
+
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::{Expr, LogicalPlan, cast};
+use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr};
+use std::sync::Arc;
+
+use crate::error::{Error, Kind, Result};
+use crate::models::{Fitted, Registry};
+
+/// What a function needs from whoever plans the query around it.
+pub trait Planner {
+    fn registry(&self) -> &Arc<Registry>;
+    fn query(&mut self, query: ast::Query) -> Result<LogicalPlan>;
+    fn table(&mut self, name: ast::ObjectName) -> Result<LogicalPlan>;
+    /// A constant expression: literals, parameters, arrays and functions of them.
+    fn constant(&mut self, expr: ast::Expr) -> Result<Expr>;
+}
+
+/// The arguments not yet taken.
+pub struct Call {
+    pub function: &'static str,
+    positional: VecDeque<ast::Expr>,
+    named: Vec<(String, ast::Expr)>,
+}
+
+impl Call {
+    pub fn new(function: &'static str, args: Vec<FunctionArg>) -> Result<Self> {
+        let (mut positional, mut named) = (VecDeque::new(), Vec::new());
+        for arg in args {
+            let (name, value) = match arg {
+                FunctionArg::Unnamed(value) => (None, value),
+                FunctionArg::Named { name, arg, .. } => (Some(name.value.to_lowercase()), arg),
+                FunctionArg::ExprNamed { name, arg, .. } => (Some(name.to_string().to_lowercase()), arg),
+            };
+            let FunctionArgExpr::Expr(value) = value else {
+                return Err(Error::new(Kind::Syntax, format!("{function}() cannot take *"))
+                    .hint("give a query in its own parentheses: (SELECT * FROM …)"));
+            };
+            match name {
+                Some(name) => named.push((name, value)),
+                None if named.is_empty() => positional.push_back(value),
+                None => {
+                    return Err(Error::new(Kind::Syntax, format!("{function}(): a positional argument follows a named one"))
+                        .hint("put the arguments without => first"));
+                }
+            }
+        }
+        Ok(Self { function, positional, named })
+    }
+
+    /// The argument of that name, if it was given by name.
+    pub fn named(&mut self, name: &str) -> Option<ast::Expr> {
+        let at = self.named.iter().position(|(given, _)| given == name)?;
+        Some(self.named.remove(at).1)
+    }
+
+    /// The next positional argument, or else the one of that name.
+    pub fn next(&mut self, name: &str) -> Option<ast::Expr> {
+        self.positional.pop_front().or_else(|| self.named(name))
+    }
+
+    /// The model, named by a literal: its columns decide what the query returns.
+    pub fn model(&mut self, planner: &dyn Planner) -> Result<Fitted> {
+        let function = self.function;
+        match self.next("model") {
+            Some(ast::Expr::Value(value)) => match value.value.into_string() {
+                Some(name) => planner.registry().get(&name),
+                None => Err(Error::new(Kind::WrongType, format!("{function}() wants the model's name as a text first"))),
+            },
+            Some(other) => Err(Error::new(Kind::WrongType, format!("{function}() wants the model's name as a text, not {other}"))
+                .hint("the columns of the result depend on the model, so its name must stand in the query")),
+            None => Err(Error::invalid(format!("{function}() wants a model's name first")).hint(format!("{function}('model', …)"))),
+        }
+    }
+
+    /// The sub-query or table given next, if there is one and it is one.
+    pub fn relation(&mut self, planner: &mut dyn Planner, name: &str) -> Result<Option<LogicalPlan>> {
+        match self.next(name) {
+            None => Ok(None),
+            Some(expr) => as_relation(expr, planner).and_then(|found| {
+                found.map(Some).map_err(|expr| {
+                    Error::new(Kind::WrongType, format!("{}() wants a query here, not {expr}", self.function))
+                        .hint(format!("write it in its own parentheses: {}('model', (SELECT …))", self.function))
+                })
+            }),
+        }
+    }
+
+    /// An option by name, as an expression of that type; a parameter ($1) gets the type too.
+    pub fn option(&mut self, planner: &mut dyn Planner, name: &str, data_type: &DataType) -> Result<Option<Expr>> {
+        self.named(name).map(|expr| typed(planner.constant(expr)?, data_type)).transpose()
+    }
+
+    /// Refuses what nobody took.
+    pub fn finish(self, known: &[&str]) -> Result<()> {
+        if let Some((name, _)) = self.named.first() {
+            return Err(Error::invalid(format!("{}() has no argument \"{name}\"", self.function))
+                .suggest(name, known.iter().copied()));
+        }
+        match self.positional.front() {
+            Some(extra) => Err(Error::invalid(format!("{}(): one argument too many: {extra}", self.function))
+                .hint(format!("options are given by name: {}", known.join(", ")))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The plan of a sub-query or a table's name; anything else comes back as it was.
+pub fn as_relation(expr: ast::Expr, planner: &mut dyn Planner) -> Result<Result<LogicalPlan, ast::Expr>> {
+    match expr {
+        ast::Expr::Subquery(query) => planner.query(*query).map(Ok),
+        ast::Expr::Nested(inner) => as_relation(*inner, planner),
+        ast::Expr::Identifier(name) => planner.table(ast::ObjectName::from(vec![name])).map(Ok),
+        ast::Expr::CompoundIdentifier(path) => planner.table(ast::ObjectName::from(path)).map(Ok),
+        other => Ok(Err(other)),
+    }
+}
+
+/// The expression in that type.
+pub fn typed(expr: Expr, data_type: &DataType) -> Result<Expr> {
+    Ok(match expr {
+        Expr::Placeholder(Placeholder { id, field: None }) => {
+            Expr::Placeholder(Placeholder { id, field: Some(Arc::new(Field::new("", data_type.clone(), true))) })
+        }
+        Expr::Literal(value, _) if value.data_type() != *data_type => {
+            let shown = value.to_string();
+            let value = value.cast_to(data_type).map_err(|_| {
+                Error::new(Kind::InvalidText, format!("\"{shown}\" is not of type {data_type}"))
+            })?;
+            datafusion::prelude::lit(value)
+        }
+        literal @ Expr::Literal(..) => literal,
+        other => cast(other, data_type.clone()),
+    })
+}

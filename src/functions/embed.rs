@@ -1,0 +1,65 @@
+//! `embed`: a customer as a vector.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, Float32Builder, ListBuilder};
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::logical_expr::ScalarUDF;
+
+use crate::error::Error;
+use crate::functions::function::{Doc, Function};
+use crate::functions::model_function::ModelFunction;
+use crate::functions::recommend::recommender;
+use crate::models::Registry;
+
+pub struct Embed;
+
+impl Function for Embed {
+    fn name(&self) -> &'static str {
+        "embed"
+    }
+
+    fn doc(&self) -> Doc {
+        Doc {
+            summary: "The vector that a matrix_factorization model has learned for a customer. NULL for NULL and for a \
+                      customer whom the model does not know.",
+            syntax: &["embed('model', customer_id)"],
+            arguments: &[("model", "name, or name@version"), ("customer_id", "the customer's key, of the type in training")],
+            returns: &[("embed", "real[] of length num_factors")],
+            example: "SELECT customer_id, embed('taste', customer_id) AS vector FROM customers WHERE customer_id = 1",
+        }
+    }
+
+    fn scalars(&self, registry: &Arc<Registry>) -> Vec<ScalarUDF> {
+        let function = ModelFunction {
+            name: "embed",
+            returns: |fitted, args| {
+                recommender(fitted)?;
+                if args.len() != 1 {
+                    return Err(Error::invalid("embed() takes a model and a customer").hint("embed('taste', customer_id)"));
+                }
+                Ok(DataType::List(Arc::new(Field::new_list_field(DataType::Float32, true))))
+            },
+            run: |fitted, given| {
+                let model = recommender(fitted)?;
+                let mut lists = ListBuilder::new(Float32Builder::new());
+                for code in model.history().users.codes(&given.array(0)?)? {
+                    match code.map(|code| model.factors(code)) {
+                        None => lists.append_null(),
+                        Some(Some(vector)) => {
+                            lists.values().append_slice(&vector);
+                            lists.append(true);
+                        }
+                        Some(None) => {
+                            return Err(Error::unsupported(format!("model \"{}\" has no vectors", fitted.name))
+                                .hint("train a matrix_factorization model for embed()"));
+                        }
+                    }
+                }
+                Ok(Arc::new(lists.finish()) as ArrayRef)
+            },
+            rewrite: None,
+        };
+        vec![function.udf(registry)]
+    }
+}

@@ -1,0 +1,191 @@
+//! An aggregate that sees all rows at once: what evaluation needs, since a median or a curve is no sum.
+
+use std::fmt::Debug;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, AsArray};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use datafusion::arrow::ipc::reader::StreamReader;
+use datafusion::arrow::ipc::writer::StreamWriter;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::ScalarValue;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
+use datafusion::physical_expr::expressions::Literal;
+
+use crate::error::{Error, Result};
+use crate::frame::canonical_order;
+use crate::models::{Fitted, Registry};
+
+/// An aggregate over the rows `('m@3', options…, 'name', column, …)`, the first `n_options + 1` of them constant.
+#[derive(Clone)]
+pub struct Gather {
+    pub name: &'static str,
+    pub n_options: usize,
+    /// Takes the model, its options and all rows in canonical order.
+    pub finish: fn(&Fitted, &[ScalarValue], &RecordBatch) -> Result<ScalarValue>,
+}
+
+impl Gather {
+    pub fn udaf(self, registry: &Arc<Registry>, data_type: DataType) -> AggregateUDF {
+        AggregateUDF::new_from_impl(Bound {
+            gather: self,
+            registry: Arc::clone(registry),
+            data_type,
+            signature: Signature::variadic_any(Volatility::Stable),
+        })
+    }
+}
+
+struct Bound {
+    gather: Gather,
+    registry: Arc<Registry>,
+    data_type: DataType,
+    signature: Signature,
+}
+
+impl Debug for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.gather.name)
+    }
+}
+
+impl PartialEq for Bound {
+    fn eq(&self, other: &Self) -> bool {
+        self.gather.name == other.gather.name && self.data_type == other.data_type
+    }
+}
+
+impl Eq for Bound {}
+
+impl Hash for Bound {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.gather.name.hash(state);
+        self.data_type.hash(state);
+    }
+}
+
+impl AggregateUDFImpl for Bound {
+    fn name(&self) -> &str {
+        self.gather.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> DataFusionResult<DataType> {
+        Ok(self.data_type.clone())
+    }
+
+    /// The rows so far, as one Arrow stream.
+    fn state_fields(&self, _args: StateFieldsArgs) -> DataFusionResult<Vec<FieldRef>> {
+        Ok(vec![Arc::new(Field::new(format!("{}[rows]", self.gather.name), DataType::LargeBinary, true))])
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> DataFusionResult<Box<dyn Accumulator>> {
+        let constant = |at: usize| match args.exprs.get(at).and_then(|expr| expr.downcast_ref::<Literal>()) {
+            Some(literal) => Ok(literal.value().clone()),
+            None => Err(Error::internal(format!("{}: argument {at} is not constant", self.gather.name))),
+        };
+        let first_column = self.gather.n_options + 1;
+        let mut fields = Vec::new();
+        for pair in (first_column..args.exprs.len().saturating_sub(1)).step_by(2) {
+            let name = constant(pair)?.to_string();
+            fields.push(Field::new(name, args.expr_fields[pair + 1].data_type().clone(), true));
+        }
+        Ok(Box::new(Gathered {
+            gather: self.gather.clone(),
+            registry: Arc::clone(&self.registry),
+            model: constant(0)?,
+            options: (1..first_column).map(constant).collect::<Result<_>>()?,
+            schema: Arc::new(Schema::new(fields)),
+            batches: Vec::new(),
+        }))
+    }
+}
+
+/// Rows on the way to [`Gather::finish`].
+#[derive(Debug)]
+struct Gathered {
+    gather: Gather,
+    registry: Arc<Registry>,
+    model: ScalarValue,
+    options: Vec<ScalarValue>,
+    /// Of the columns alone, under their names.
+    schema: Arc<Schema>,
+    batches: Vec<RecordBatch>,
+}
+
+impl Debug for Gather {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Accumulator for Gathered {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> DataFusionResult<()> {
+        // Of the pairs name, column only the columns are kept.
+        let columns = values[self.gather.n_options + 1..].iter().skip(1).step_by(2).map(Arc::clone).collect();
+        self.batches.push(RecordBatch::try_new(Arc::clone(&self.schema), columns)?);
+        Ok(())
+    }
+
+    fn state(&mut self) -> DataFusionResult<Vec<ScalarValue>> {
+        let mut bytes = Vec::new();
+        let mut writer = StreamWriter::try_new(&mut bytes, &self.schema)?;
+        for batch in &self.batches {
+            writer.write(batch)?;
+        }
+        writer.finish()?;
+        drop(writer);
+        Ok(vec![ScalarValue::LargeBinary(Some(bytes))])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> DataFusionResult<()> {
+        for state in states[0].as_binary::<i64>().iter().flatten() {
+            for batch in StreamReader::try_new(state, None)? {
+                self.batches.push(batch?);
+            }
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> DataFusionResult<ScalarValue> {
+        self.finished().map_err(DataFusionError::from)
+    }
+
+    fn size(&self) -> usize {
+        self.batches.iter().map(RecordBatch::get_array_memory_size).sum()
+    }
+}
+
+impl Gathered {
+    fn finished(&self) -> Result<ScalarValue> {
+        let rows = canonical_order(&self.schema, &self.batches)?;
+        if rows.num_rows() == 0 {
+            return Err(Error::invalid("the query gives no rows to evaluate on")
+                .hint("run the SELECT alone and look at its rows"));
+        }
+        let Some(name) = self.model.try_as_str().flatten() else {
+            return Err(Error::internal("the model's name is lost"));
+        };
+        (self.gather.finish)(&self.registry.get(name)?, &self.options, &rows)
+    }
+}
+
+/// One row of a batch as a struct value.
+pub fn struct_value(row: &RecordBatch) -> Result<ScalarValue> {
+    let array: ArrayRef = Arc::new(datafusion::arrow::array::StructArray::from(row.clone()));
+    Ok(ScalarValue::try_from_array(&array, 0)?)
+}
+
+/// All rows of a batch as a list value of structs.
+pub fn list_value(rows: &RecordBatch) -> Result<ScalarValue> {
+    let fields = rows.schema().fields().clone();
+    let list = crate::frame::list_of_structs(&fields, rows, &[Some(rows.num_rows())])?;
+    Ok(ScalarValue::List(Arc::new(list)))
+}
+

@@ -1,0 +1,121 @@
+//! Pieces of plan that several functions build.
+
+use datafusion::arrow::datatypes::{DataType, Fields};
+use datafusion::common::{Column, ScalarValue};
+use datafusion::functions::core::expr_fn::get_field;
+use datafusion::functions_aggregate::expr_fn::array_agg;
+use datafusion::logical_expr::expr_fn::scalar_subquery;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, cast, lit};
+use std::sync::Arc;
+
+use crate::error::{Error, Kind, Result};
+use crate::models::{Fitted, Input};
+
+/// The column that holds a struct or a list of structs until it is taken apart.
+const ANSWER: &str = "__answer";
+
+/// The plan's columns under their bare names.
+pub fn bare_columns(plan: &LogicalPlan) -> Vec<Expr> {
+    plan.schema().columns().into_iter().map(|column| bare(&column)).collect()
+}
+
+fn bare(column: &Column) -> Expr {
+    Expr::Column(column.clone()).alias(column.name.clone())
+}
+
+/// The input's columns and, next to them, the fields of a struct that `function` answers for each row.
+pub fn beside(input: LogicalPlan, function: Expr, answers: &Fields, called: &str) -> Result<LogicalPlan> {
+    let taken = input.schema().columns();
+    if let Some(twice) = answers.iter().find(|answer| taken.iter().any(|column| column.name == *answer.name())) {
+        return Err(Error::new(
+            Kind::DuplicateColumn,
+            format!("{called}() adds a column \"{}\", which the query has already", twice.name()),
+        )
+        .hint("rename it in the query: … AS other_name"));
+    }
+    let mut with_answer = bare_columns(&input);
+    let names: Vec<String> = taken.into_iter().map(|column| column.name).collect();
+    with_answer.push(function.alias(ANSWER));
+    let mut columns: Vec<Expr> = names.iter().map(|name| Expr::Column(Column::new_unqualified(name))).collect();
+    columns.extend(answers.iter().map(|answer| part(answer.name())));
+    Ok(LogicalPlanBuilder::from(input).project(with_answer)?.project(columns)?.build()?)
+}
+
+/// One row for each element of a list of structs: the columns of `input` under `kept` names, then `parts`.
+pub fn unnested(input: LogicalPlan, kept: Vec<Expr>, list: Expr, parts: &[(&str, &str)]) -> Result<LogicalPlan> {
+    let mut with_answer = kept.clone();
+    with_answer.push(list.alias(ANSWER));
+    let mut columns: Vec<Expr> =
+        kept.iter().map(|expr| Expr::Column(Column::new_unqualified(expr.schema_name().to_string()))).collect();
+    columns.extend(parts.iter().map(|(field, name)| part(field).alias(*name)));
+    let _ = input.schema();
+    Ok(LogicalPlanBuilder::from(input)
+        .project(with_answer)?
+        .unnest_column(Column::new_unqualified(ANSWER))?
+        .project(columns)?
+        .build()?)
+}
+
+fn part(name: &str) -> Expr {
+    get_field(Expr::Column(Column::new_unqualified(ANSWER)), name).alias(name)
+}
+
+/// A one-row plan without columns: what a call without a query starts from.
+pub fn one_row() -> Result<LogicalPlan> {
+    Ok(LogicalPlanBuilder::empty(true).build()?)
+}
+
+/// `function('model@3', before…, 'name', column, …)` for every input that the model wants.
+pub fn call_with_inputs(function: Arc<ScalarUDF>, fitted: &Fitted, before: Vec<Expr>, input: &LogicalPlan) -> Result<Expr> {
+    let mut args = vec![lit(fitted.name.to_string())];
+    args.extend(before);
+    args.extend(input_args(fitted, &fitted.model.signature().inputs, input)?);
+    Ok(function.call(args))
+}
+
+/// Name, column, name, column, … of what the model reads from this plan.
+pub fn input_args(fitted: &Fitted, inputs: &[Input], plan: &LogicalPlan) -> Result<Vec<Expr>> {
+    let columns = plan.schema().columns();
+    let mut args = Vec::with_capacity(inputs.len() * 2);
+    for input in inputs {
+        let found = columns
+            .iter()
+            .find(|column| column.name == input.name)
+            .or_else(|| columns.iter().find(|column| column.name.eq_ignore_ascii_case(&input.name)));
+        let Some(found) = found else { return Err(lacks(fitted, &input.name, "the query does not give")) };
+        args.extend([lit(input.name.clone()), Expr::Column(found.clone())]);
+    }
+    Ok(args)
+}
+
+/// The error of a call that leaves out a column the model was trained on.
+pub fn lacks(fitted: &Fitted, column: &str, who: &str) -> Error {
+    let name = &fitted.name.name;
+    let inputs: Vec<&str> = fitted.model.signature().inputs.iter().map(|input| input.name.as_str()).collect();
+    Error::new(Kind::UnknownColumn, format!("model \"{name}\" needs column \"{column}\", which {who}"))
+        .hint(format!("it was trained on {}; see DESCRIBE MODEL {name}", inputs.join(", ")))
+}
+
+/// All values of the plan's first column as one list, to be an argument; computed once.
+pub fn gathered(plan: LogicalPlan) -> Result<Expr> {
+    let Some(column) = plan.schema().columns().into_iter().next() else {
+        return Err(Error::invalid("the query gives no column"));
+    };
+    let list = array_agg(Expr::Column(column)).alias("list");
+    let plan = LogicalPlanBuilder::from(plan).aggregate(Vec::<Expr>::new(), vec![list])?.build()?;
+    Ok(scalar_subquery(Arc::new(plan)))
+}
+
+/// One row of numbers under their names; counts (`n_…`) as bigint.
+pub fn numbers_row(values: &[(String, Option<f64>)]) -> Result<LogicalPlan> {
+    let column = |(name, value): &(String, Option<f64>)| {
+        metric(lit(ScalarValue::Float64(*value)), name).alias(name.clone())
+    };
+    let columns: Vec<Expr> = values.iter().map(column).collect();
+    Ok(LogicalPlanBuilder::empty(true).project(columns)?.build()?)
+}
+
+/// A metric in the type it is shown in.
+pub fn metric(value: Expr, name: &str) -> Expr {
+    if name.starts_with("n_") { cast(value, DataType::Int64) } else { value }
+}

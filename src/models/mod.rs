@@ -1,0 +1,45 @@
+//! Models: ways to learn, what they leave behind, and where the fitted ones are found by name.
+
+mod history;
+mod kmeans;
+mod logistic_reg;
+mod matrix_factorization;
+mod model;
+mod options;
+mod popularity;
+mod recommender;
+mod registry;
+mod rfm;
+mod train;
+
+pub use history::History;
+pub use model::{Algorithm, FitContext, Input, Model, PredictAsk, Signature, Task};
+pub use options::{Opt, Options, Range, Value};
+pub use recommender::{
+    Ask, MAX_K, RankingEvaluation, Recommender, evaluate_ranking, recommend, recommend_baskets, recommendation_fields,
+    similar,
+};
+pub use registry::{Fitted, ModelName, ModelStore, Registry};
+pub use train::{Trained, TrainingStep, common_options, declared_options, train};
+
+/// Every way to learn. Parsing, option checks, the manual and the conformance tests read this list.
+pub const ALGORITHMS: &[&dyn Algorithm] = &[
+    &kmeans::KMeans,
+    &logistic_reg::LogisticReg,
+    &matrix_factorization::MatrixFactorization,
+    &popularity::Popularity,
+    &rfm::Rfm,
+];
+
+/// The algorithm with that `model_type`.
+pub fn algorithm(name: &str) -> crate::error::Result<&'static dyn Algorithm> {
+    let wanted = name.to_lowercase();
+    ALGORITHMS.iter().copied().find(|algorithm| algorithm.name() == wanted).ok_or_else(|| {
+        let names: Vec<&str> = ALGORITHMS.iter().map(|algorithm| algorithm.name()).collect();
+        let error = crate::error::Error::invalid(format!("unknown model type \"{name}\""));
+        match crate::error::nearest(&wanted, names.iter().copied()) {
+            Some(near) => error.hint(format!("did you mean \"{near}\"?")),
+            None => error.hint(format!("model_type is one of {}", names.join(", "))),
+        }
+    })
+}

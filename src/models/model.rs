@@ -1,0 +1,107 @@
+//! The two traits of the room: a way to learn, and what learning leaves behind.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Float64Array, StringArray};
+use datafusion::arrow::datatypes::Fields;
+use datafusion::arrow::record_batch::RecordBatch;
+
+use crate::error::{Error, Result};
+use crate::frame::Artefact;
+use crate::kernels::Progress;
+use crate::models::{Opt, Options, Recommender};
+
+/// A way to learn from rows: one file, one unit struct, one line in [`super::ALGORITHMS`].
+pub trait Algorithm: Send + Sync {
+    /// File name, `model_type` in SQL and anchor in the manual.
+    fn name(&self) -> &'static str;
+    /// What it does, for the manual: a sentence or two, with the source.
+    fn doc(&self) -> &'static str;
+    /// A statement that trains one on the demo shop.
+    fn example(&self) -> &'static str;
+    fn task(&self) -> Task;
+    fn options(&self) -> &'static [Opt];
+    /// Learns from `rows`, which are in canonical order.
+    fn fit(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<Arc<dyn Model>>;
+    /// Reads back what [`Model::artefact`] gave.
+    fn load(&self, artefact: &Artefact) -> Result<Arc<dyn Model>>;
+}
+
+/// What a model is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    Recommend,
+    Classify,
+    Cluster,
+    Segment,
+}
+
+/// The circumstances of one training run.
+pub struct FitContext<'a> {
+    pub seed: u64,
+    /// Is told of each step; `false` stops the training.
+    pub progress: Progress<'a>,
+    /// Remarks for the person who trains: skipped rows, likely leakage.
+    pub notice: &'a (dyn Fn(String) + Sync),
+}
+
+/// What training leaves behind. Answers questions; never changes.
+pub trait Model: Send + Sync + Debug {
+    fn signature(&self) -> &Signature;
+
+    /// The model as data.
+    fn artefact(&self) -> Result<Artefact>;
+
+    /// One row of [`Signature::outputs`] for each row; inputs are found by name.
+    fn predict(&self, _rows: &RecordBatch, _ask: &PredictAsk) -> Result<RecordBatch> {
+        Err(Error::unsupported("this model does not predict"))
+    }
+
+    /// The segment of each row and how sure the model is of it, 0 to 1.
+    fn segment(&self, _rows: &RecordBatch) -> Result<(StringArray, Float64Array)> {
+        Err(Error::unsupported("this model has no segments")
+            .hint("segment() works on kmeans, rfm and classification models"))
+    }
+
+    /// Names of the columns that [`Model::evaluate`] fills, in order.
+    fn metrics(&self) -> Vec<&'static str>;
+
+    /// How good the model is on rows it has not seen, and how good the baseline. `None`: not defined on these rows.
+    fn evaluate(&self, rows: &RecordBatch, ask: &PredictAsk) -> Result<Vec<Option<f64>>>;
+
+    fn recommender(&self) -> Option<&dyn Recommender> {
+        None
+    }
+
+    /// A part of the model as a table: `weights`, `centroids`, …
+    fn table(&self, name: &str) -> Result<RecordBatch> {
+        Err(Error::unsupported(format!("this model has no {name}")))
+    }
+}
+
+/// What may be asked of a prediction besides its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct PredictAsk {
+    /// The probability from which the positive class is predicted; `None`: one half, or the largest of many.
+    pub threshold: Option<f64>,
+}
+
+/// What a model takes and gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signature {
+    pub inputs: Vec<Input>,
+    /// The column it learned to predict.
+    pub label: Option<String>,
+    pub outputs: Fields,
+}
+
+/// One column that a model reads.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Input {
+    pub name: String,
+    /// The SQL type it had in training.
+    pub data_type: String,
+    /// How it is used: `number`, `category`, `time`, `user`, `item`, `rating`.
+    pub role: String,
+}

@@ -1,0 +1,114 @@
+//! Where fitted models are found by name: read once, shared by all, never changed.
+
+use std::collections::HashMap;
+use std::fmt::{self, Debug};
+use std::sync::{Arc, RwLock};
+
+use crate::error::{Error, Result};
+use crate::frame::Artefact;
+use crate::models::{Model, algorithm};
+
+/// `schema.name` and, where one is meant, the version: `churn`, `shop.churn`, `churn@2`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ModelName {
+    pub schema: String,
+    pub name: String,
+    pub version: Option<u32>,
+}
+
+impl ModelName {
+    /// Reads a name as a user types it; without a schema it is in `public`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (path, version) = match text.rsplit_once('@') {
+            None => (text, None),
+            Some((path, version)) => match version.parse::<u32>() {
+                Ok(version) if version > 0 => (path, Some(version)),
+                _ => {
+                    return Err(Error::invalid(format!("\"{version}\" is not a version of a model"))
+                        .hint("write model@2 for its second version"));
+                }
+            },
+        };
+        let (schema, name) = path.split_once('.').unwrap_or(("public", path));
+        if name.is_empty() || schema.is_empty() {
+            return Err(Error::invalid("a model's name is empty"));
+        }
+        Ok(Self { schema: schema.to_owned(), name: name.to_owned(), version })
+    }
+}
+
+/// How it is written in a plan and in messages; `public` goes without saying.
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.schema != "public" {
+            write!(f, "{}.", self.schema)?;
+        }
+        f.write_str(&self.name)?;
+        self.version.map_or(Ok(()), |version| write!(f, "@{version}"))
+    }
+}
+
+/// What keeps models: the engine hands its storage in.
+pub trait ModelStore: Send + Sync {
+    /// The version meant, and the model type. An unknown or failed model is an error that says so.
+    fn resolve(&self, name: &ModelName) -> Result<(u32, String)>;
+    fn read(&self, name: &ModelName, version: u32) -> Result<Artefact>;
+    /// The evaluation stored at training.
+    fn evaluation(&self, name: &ModelName, version: u32) -> Result<Vec<(String, Option<f64>)>>;
+}
+
+/// One version of a model, loaded.
+#[derive(Debug, Clone)]
+pub struct Fitted {
+    /// With its version.
+    pub name: ModelName,
+    pub model_type: String,
+    pub model: Arc<dyn Model>,
+}
+
+/// The loaded models. A version is immutable, so what was loaded once stays right.
+pub struct Registry {
+    store: Arc<dyn ModelStore>,
+    loaded: RwLock<HashMap<ModelName, Fitted>>,
+}
+
+impl Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Registry")
+    }
+}
+
+impl Registry {
+    pub fn new(store: Arc<dyn ModelStore>) -> Self {
+        Self { store, loaded: RwLock::default() }
+    }
+
+    /// The model of that name; without a version its default one.
+    pub fn get(&self, name: &str) -> Result<Fitted> {
+        let mut name = ModelName::parse(name)?;
+        let (version, model_type) = self.store.resolve(&name)?;
+        name.version = Some(version);
+        let poisoned = |_| Error::internal("a thread panicked while it loaded a model");
+        if let Some(fitted) = self.loaded.read().map_err(poisoned)?.get(&name) {
+            return Ok(fitted.clone());
+        }
+        let artefact = self.store.read(&name, version)?;
+        let model = algorithm(&model_type)?.load(&artefact)?;
+        let fitted = Fitted { name: name.clone(), model_type, model };
+        let poisoned = |_| Error::internal("a thread panicked while it loaded a model");
+        self.loaded.write().map_err(poisoned)?.insert(name, fitted.clone());
+        Ok(fitted)
+    }
+
+    /// The evaluation stored at training, by metric.
+    pub fn evaluation(&self, fitted: &Fitted) -> Result<Vec<(String, Option<f64>)>> {
+        self.store.evaluation(&fitted.name, fitted.name.version.unwrap_or_default())
+    }
+
+    /// Forgets every version of a model: it was dropped or renamed.
+    pub fn forget(&self, schema: &str, name: &str) {
+        if let Ok(mut loaded) = self.loaded.write() {
+            loaded.retain(|loaded, _| loaded.schema != schema || loaded.name != name);
+        }
+    }
+}

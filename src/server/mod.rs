@@ -1,0 +1,33 @@
+//! The Postgres wire: the only room that knows Postgres bytes.
+//!
+//! `pgwire` gives the messages the server sends and reads the startup packet; the socket loop, the strict reading of
+//! client messages and the encoding of rows are ours, so that a running statement can always be stopped, a message
+//! is measured before it is read, and rows go from Arrow to the socket without a detour.
+
+/// Where clients come in, and how they are shown out at shutdown.
+mod listener;
+pub use listener::{Options, Server};
+
+/// A connection's life: from the first byte to `ReadyForQuery`, then message by message.
+mod connection;
+mod startup;
+
+/// Both ways to run a statement, and what runs it.
+mod extended;
+mod portal;
+mod simple;
+
+/// Watching over a statement while it runs.
+mod cancel;
+mod watch;
+
+/// Bytes in, bytes out.
+mod failure;
+mod requests;
+mod responses;
+mod wire;
+
+/// Values: types, parameters in, rows out.
+mod encode;
+mod parameters;
+mod types;

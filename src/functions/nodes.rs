@@ -48,7 +48,6 @@ pub fn unnested(input: LogicalPlan, kept: Vec<Expr>, list: Expr, parts: &[(&str,
     let mut columns: Vec<Expr> =
         kept.iter().map(|expr| Expr::Column(Column::new_unqualified(expr.schema_name().to_string()))).collect();
     columns.extend(parts.iter().map(|(field, name)| part(field).alias(*name)));
-    let _ = input.schema();
     Ok(LogicalPlanBuilder::from(input)
         .project(with_answer)?
         .unnest_column(Column::new_unqualified(ANSWER))?

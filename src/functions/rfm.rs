@@ -8,11 +8,13 @@ use datafusion::arrow::datatypes::{DataType, Int64Type, TimeUnit};
 use datafusion::common::Column;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::functions_aggregate::expr_fn::{count, max, min, sum};
+use datafusion::functions_aggregate::min_max::max_udaf;
 use datafusion::functions_window::expr_fn::percent_rank;
+use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::expr_fn::{cast, when};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility, lit,
+    ScalarUDFImpl, Signature, Volatility, WindowFunctionDefinition, lit,
 };
 
 use crate::error::{Error, Kind, Result};
@@ -107,7 +109,10 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     )?;
     let as_of = match as_of {
         Some(as_of) => as_of,
-        None => max(col("last_ts")).window_frame(whole_frame()).build()?,
+        None => {
+            let latest = WindowFunctionDefinition::AggregateUDF(max_udaf());
+            WindowFunction::new(latest, vec![col("last_ts")]).into()
+        }
     };
     let days = |from: &str| {
         let seconds = |expr: Expr| cast(cast(expr, DataType::Int64), DataType::Float64) / lit(1e6);
@@ -135,12 +140,15 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
         }
     };
     let measured = customers.project(measured)?;
-    // The share of customers that are worse decides the score, so equal values get equal scores.
-    let ranks = vec![
-        percent_rank().order_by(vec![col("recency").sort(false, false)]).build()?.alias("r"),
-        percent_rank().order_by(vec![col("frequency").sort(true, true)]).build()?.alias("f"),
-        percent_rank().order_by(vec![col("monetary_value").sort(true, true)]).build()?.alias("m"),
-    ];
+    // The share of customers that are worse decides the score, so equal values get equal scores. One window node a
+    // rank: a node has one order.
+    let rank = |by: Expr, ascending: bool, name: &str| {
+        Ok::<_, Error>(vec![percent_rank().order_by(vec![by.sort(ascending, ascending)]).build()?.alias(name)])
+    };
+    let ranked = measured
+        .window(rank(col("recency"), false, "r")?)?
+        .window(rank(col("frequency"), true, "f")?)?
+        .window(rank(col("monetary_value"), true, "m")?)?;
     let score = |rank: &str| -> Result<Expr> {
         let step = cast(col(rank) * lit(bins as f64), DataType::Int64) + lit(1i64);
         Ok(when(step.clone().gt(lit(bins)), lit(bins)).otherwise(step)?)
@@ -158,11 +166,7 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
         ["recency", "frequency", "monetary_value", "t", "first_ts", "last_ts", "r_score", "f_score", "m_score"].map(col),
     );
     named.push(tier.alias("tier"));
-    Ok(measured.window(ranks)?.project(scored)?.project(named)?.build()?)
-}
-
-fn whole_frame() -> datafusion::logical_expr::WindowFrame {
-    datafusion::logical_expr::WindowFrame::new(None)
+    Ok(ranked.project(scored)?.project(named)?.build()?)
 }
 
 /// Customer, time and amount: exactly three columns of fitting types.

@@ -1,0 +1,132 @@
+//! A server of its own for a test: in this process, on a free port, with a data directory that goes when it goes.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use cohort::engine::{Config, Engine};
+use cohort::server::{Options, Server};
+use futures::StreamExt;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_postgres::error::DbError;
+use tokio_postgres::{AsyncMessage, Client, NoTls, SimpleQueryMessage};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Longer than anything here takes; a test that waits for more is stuck.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+pub fn config(data_dir: &Path) -> Config {
+    Config { data_dir: data_dir.to_owned(), memory_limit: 1 << 30, threads: 2 }
+}
+
+/// Serves until it is dropped.
+pub struct TestServer {
+    pub address: SocketAddr,
+    _stop: DropGuard,
+    _data: TempDir,
+}
+
+impl TestServer {
+    pub async fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let engine = Engine::open(&config(data.path())).unwrap();
+        let options = Options { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Options::default() };
+        let server = Server::bind(engine, options).await.unwrap();
+        let address = server.local_addr();
+        let shutdown = CancellationToken::new();
+        tokio::spawn(server.run(shutdown.clone()));
+        Self { address, _stop: shutdown.drop_guard(), _data: data }
+    }
+
+    pub async fn connect(&self) -> Connection {
+        Connection::open(self.address).await
+    }
+}
+
+/// A client, and what the server told it on the side.
+pub struct Connection {
+    pub client: Client,
+    notices: mpsc::UnboundedReceiver<DbError>,
+}
+
+impl Connection {
+    pub async fn open(address: SocketAddr) -> Self {
+        Self::with_options(address, "").await
+    }
+
+    pub async fn with_options(address: SocketAddr, options: &str) -> Self {
+        let url = format!("host={} port={} user=cohort dbname=cohort {options}", address.ip(), address.port());
+        let (client, mut connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+        let (sender, notices) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let mut messages = futures::stream::poll_fn(move |cx| connection.poll_message(cx));
+            while let Some(Ok(message)) = messages.next().await {
+                if let AsyncMessage::Notice(notice) = message {
+                    let _ = sender.send(notice);
+                }
+            }
+        });
+        Self { client, notices }
+    }
+
+    /// The next notice that contains this text.
+    pub async fn notice(&mut self, text: &str) -> DbError {
+        tokio::time::timeout(PATIENCE, async {
+            loop {
+                let notice = self.notices.recv().await.unwrap();
+                if notice.message().contains(text) {
+                    return notice;
+                }
+            }
+        })
+        .await
+        .unwrap_or_else(|_| panic!("no notice says \"{text}\""))
+    }
+
+    pub async fn run(&self, sql: &str) {
+        if let Err(error) = self.client.batch_execute(sql).await {
+            panic!("{}\n{sql}", told(&error));
+        }
+    }
+
+    /// Rows as text, NULL as `NULL`.
+    pub async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+        let messages = self.client.simple_query(sql).await.unwrap_or_else(|error| panic!("{}\n{sql}", told(&error)));
+        let mut rows = Vec::new();
+        for message in messages {
+            if let SimpleQueryMessage::Row(row) = message {
+                rows.push((0..row.len()).map(|at| row.get(at).unwrap_or("NULL").to_owned()).collect());
+            }
+        }
+        rows
+    }
+
+    /// The only value of the only row.
+    pub async fn value(&self, sql: &str) -> String {
+        let rows = self.rows(sql).await;
+        match rows.as_slice() {
+            [row] if row.len() == 1 => row[0].clone(),
+            other => panic!("one value is wanted, not {other:?}\n{sql}"),
+        }
+    }
+
+    /// How the statement is refused.
+    pub async fn refusal(&self, sql: &str) -> DbError {
+        match self.client.batch_execute(sql).await {
+            Ok(()) => panic!("it should have been refused\n{sql}"),
+            Err(error) => error.as_db_error().unwrap_or_else(|| panic!("{error:?}\n{sql}")).clone(),
+        }
+    }
+}
+
+/// An error as psql shows it, with its SQLSTATE.
+pub fn told(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(error) => {
+            let hint = error.hint().map(|hint| format!("\nHINT: {hint}")).unwrap_or_default();
+            format!("{}: {}{hint}", error.code().code(), error.message())
+        }
+        None => format!("{error:?}"),
+    }
+}

@@ -346,6 +346,7 @@ fn from_text(message: &str, otherwise: Kind) -> Error {
         return Error::new(Kind::UnknownTable, format!("relation \"{short}\" does not exist"));
     }
     let kinds = [
+        ("declared as non-nullable but contains null", Kind::NullNotAllowed),
         ("table '", Kind::UnknownTable),
         ("failed to resolve schema", Kind::UnknownSchema),
         ("Invalid function", Kind::UnknownFunction),

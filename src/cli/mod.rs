@@ -132,7 +132,14 @@ fn shown(error: &Error) -> String {
 
 /// The threads that sockets, terminals and files are served on; queries have their own in the engine.
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("cohort-io").enable_all().build()?)
+    // Statements are parsed here; a long one is a deep tree. The memory is only touched where it is needed.
+    const STACK_BYTES: usize = 64 << 20;
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("cohort-io")
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()?)
 }
 
 #[cfg(test)]

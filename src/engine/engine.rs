@@ -47,7 +47,7 @@ impl std::fmt::Debug for Engine {
 }
 
 /// Large enough for a plan of thousands of expressions, which DataFusion walks recursively.
-const STACK_BYTES: usize = 16 << 20;
+const STACK_BYTES: usize = 64 << 20;
 
 impl Engine {
     /// Opens or creates the data directory. Models that cannot be read are marked FAILED, and the rest goes on.

@@ -113,10 +113,15 @@ impl Session {
         refuse(&sql)?;
         let view = view_query(&sql);
         let state = self.context.state();
-        let plan = state.statement_to_plan(*sql).await?;
-        let parameters = parameters(&plan, parameter_types)?;
-        let columns = columns(&state, &plan)?;
-        Ok(Prepared(Arc::new(Inner { work: Work::Plan { plan, view }, columns, parameters })))
+        let declared = parameter_types.to_vec();
+        // Planning can take long and go deep, so it has no place on the threads that serve sockets.
+        let planning = async move {
+            let plan = state.statement_to_plan(*sql).await?;
+            let parameters = parameters(&plan, &declared)?;
+            let columns = columns(&state, &plan)?;
+            Ok(Prepared(Arc::new(Inner { work: Work::Plan { plan, view }, columns, parameters })))
+        };
+        self.on_work_threads(&Run::new().0, planning).await
     }
 
     /// Runs a prepared statement with its parameters.

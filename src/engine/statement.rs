@@ -10,12 +10,13 @@ use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement as Sql};
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
 use crate::engine::statements::STATEMENTS;
 use crate::engine::{Answer, Run, Session};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// One statement, parsed and not yet planned.
 #[derive(Debug, Clone)]
@@ -64,7 +65,9 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>> {
             .collect());
     }
     let dialect = PostgreSqlDialect {};
-    let mut parser = DFParserBuilder::new(sql).with_dialect(&dialect).build()?;
+    let tokens = Tokenizer::new(&dialect, sql).tokenize_with_location().map_err(|error| syntax(error.into()))?;
+    refuse_long_chains(&tokens)?;
+    let mut parser = DFParserBuilder::new(tokens).with_dialect(&dialect).with_recursion_limit(MAX_DEPTH).build()?;
     let mut statements = Vec::new();
     loop {
         while parser.parser.consume_token(&Token::SemiColon) {}
@@ -76,6 +79,54 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>> {
         if next != Token::SemiColon && next != Token::EOF {
             return parser.parser.expected("end of statement", next).map_err(syntax);
         }
+    }
+}
+
+/// Parentheses, sub-queries and the like inside one another.
+const MAX_DEPTH: usize = 128;
+
+/// Operators in a row, as in `a AND b AND …`.
+const MAX_CHAIN: usize = 10_000;
+
+/// A chain of operators becomes a tree as deep as the chain is long, and trees are walked by recursion: one that is
+/// too long would end the process for everybody.
+fn refuse_long_chains(tokens: &[TokenWithSpan]) -> Result<()> {
+    let mut chains = vec![0usize];
+    for token in tokens {
+        match &token.token {
+            Token::LParen | Token::LBracket => chains.push(0),
+            Token::RParen | Token::RBracket if chains.len() > 1 => {
+                chains.pop();
+            }
+            Token::Comma | Token::SemiColon => {
+                if let Some(chain) = chains.last_mut() {
+                    *chain = 0;
+                }
+            }
+            token if joins(token) => {
+                let Some(chain) = chains.last_mut() else { continue };
+                *chain += 1;
+                if *chain > MAX_CHAIN {
+                    return Err(Error::new(Kind::LimitExceeded, format!("more than {MAX_CHAIN} operators in one expression"))
+                        .hint("put the values into a list, x IN (…), or into a table and join it"));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether a token joins what stands before it to what follows.
+fn joins(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => matches!(
+            word.keyword,
+            Keyword::AND | Keyword::OR | Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::JOIN | Keyword::NOT
+        ),
+        Token::Whitespace(_) | Token::Number(..) | Token::SingleQuotedString(_) | Token::Period | Token::EOF => false,
+        Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::Mod | Token::StringConcat | Token::DoubleColon => true,
+        _ => false,
     }
 }
 
@@ -154,6 +205,16 @@ mod tests {
         let own: Vec<bool> = statements.iter().map(|statement| matches!(statement.0, Parsed::Own(_))).collect();
         assert_eq!(own, [false, true, true]);
         assert!(parse("  ;").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_chain_has_an_end_and_a_list_has_none() {
+        let chain = vec!["1"; 20_000].join(" + ");
+        assert_eq!(parse(&format!("SELECT {chain}")).unwrap_err().kind.sqlstate(), "54000");
+        let list = vec!["-1"; 20_000].join(", ");
+        assert!(parse(&format!("SELECT 1 IN ({list})")).is_ok());
+        let nested = format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000));
+        assert!(parse(&nested).is_err());
     }
 
     #[test]

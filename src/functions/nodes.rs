@@ -20,7 +20,9 @@ pub fn bare_columns(plan: &LogicalPlan) -> Vec<Expr> {
 }
 
 fn bare(column: &Column) -> Expr {
-    Expr::Column(column.clone()).alias(column.name.clone())
+    let expr = Expr::Column(column.clone());
+    // A bare column under its own name again would be taken for a second one by the optimizer.
+    if column.relation.is_none() { expr } else { expr.alias(column.name.clone()) }
 }
 
 /// The input's columns and, next to them, the fields of a struct that `function` answers for each row.

@@ -1,4 +1,4 @@
--- Online Retail, 1 of 5: from raw invoice lines to a shop.
+-- Online Retail, 1 of 6: from raw invoice lines to a shop.
 --
 -- Question  What is in the file, what of it can be trusted, and what does the shop look like once the rest is gone?
 -- Reads     online_retail_raw: cohort import online_retail_raw online_retail.csv

@@ -1,4 +1,4 @@
--- Online Retail, 2 of 5: who are the customers?
+-- Online Retail, 2 of 6: who are the customers?
 --
 -- Question  Which customers are the best, which are leaving, and which buy alike?
 -- Reads     orders, order_lines
@@ -30,24 +30,24 @@ GROUP BY o.customer_id;
 
 -- What the groups are: the middle of each, back in days, orders, pounds and units.
 SELECT
-    centroid_id                                                                         AS style,
-    max(n_rows)                                                                         AS customers,
-    round(max(CASE WHEN feature = 'ln_recency_days' THEN exp(value) - 1 END))           AS days_since_last_order,
-    round(max(CASE WHEN feature = 'ln_orders' THEN exp(value) END), 1)                  AS orders,
-    round(max(CASE WHEN feature = 'ln_spent' THEN exp(value) END))                      AS spent,
-    round(max(CASE WHEN feature = 'ln_units_a_line' THEN exp(value) END), 1)            AS units_a_line
+    centroid_id                                                                                         AS style,
+    max(n_rows)                                                                                         AS customers,
+    CAST(max(CASE WHEN feature = 'ln_recency_days' THEN exp(value) - 1 END) AS numeric(10, 0))          AS days_since_last_order,
+    CAST(max(CASE WHEN feature = 'ln_orders' THEN exp(value) END) AS numeric(10, 1))                    AS orders,
+    CAST(max(CASE WHEN feature = 'ln_spent' THEN exp(value) END) AS numeric(12, 0))                     AS spent,
+    CAST(max(CASE WHEN feature = 'ln_units_a_line' THEN exp(value) END) AS numeric(10, 1))              AS units_a_line
 FROM centroids('buying_styles')
 GROUP BY centroid_id
 ORDER BY centroid_id;
 
 -- 4. The tiers, with what they are worth.
 SELECT
-    segment('tiers', recency, frequency, monetary_value)                                AS tier,
-    count(*)                                                                            AS customers,
-    round(median(recency))                                                              AS median_days_since_last_order,
-    round(avg(frequency), 1)                                                            AS mean_orders,
-    round(avg(monetary_value))                                                          AS mean_spent,
-    round(100.0 * sum(monetary_value) / sum(sum(monetary_value)) OVER (), 1)            AS percent_of_revenue
+    segment('tiers', recency, frequency, monetary_value)                                                AS tier,
+    count(*)                                                                                            AS customers,
+    CAST(median(recency) AS numeric(10, 0))                                                             AS median_days_away,
+    CAST(avg(frequency) AS numeric(10, 1))                                                              AS mean_orders,
+    CAST(avg(monetary_value) AS numeric(12, 2))                                                         AS mean_spent,
+    CAST(100.0 * sum(monetary_value) / sum(sum(monetary_value)) OVER () AS numeric(5, 1))               AS percent_of_revenue
 FROM customer_rfm
 GROUP BY 1
-ORDER BY percent_of_revenue DESC;
+ORDER BY percent_of_revenue DESC, tier;

@@ -1,4 +1,4 @@
--- Online Retail, 3 of 5: what will customers like, and who will be back?
+-- Online Retail, 3 of 6: what will customers like, and who will be back?
 --
 -- Question  Which products suit which customer? Who orders again within the next 30 days?
 -- Reads     interactions, orders
@@ -8,14 +8,14 @@
 --           roc_auc is the chance that a customer who came back is ranked above one who did not: 0.5 is a coin.
 --           accuracy stands next to baseline_accuracy, what one gets by always giving the commoner answer.
 
--- 1. Taste: one row for each customer and product, with the number of times it was bought.
-CREATE OR REPLACE MODEL taste OPTIONS (model_type = 'matrix_factorization', seed = 1, data_split_method = 'NO_SPLIT') AS
+-- 1. Taste: one row for each customer and product, with the number of times it was bought. 05_choose_options.sql found l2_reg.
+CREATE OR REPLACE MODEL taste OPTIONS (model_type = 'matrix_factorization', l2_reg = 30, seed = 1, data_split_method = 'NO_SPLIT') AS
 SELECT customer_id, product_id, count(*) AS rating
 FROM interactions
 WHERE event_type = 'purchase'
 GROUP BY customer_id, product_id;
 
--- 2. The list that everybody gets: what any recommender has to beat (05_evaluate.sql compares them).
+-- 2. The list that everybody gets: what any recommender has to beat (06_evaluate.sql compares them).
 CREATE OR REPLACE MODEL bestsellers OPTIONS (model_type = 'popularity', data_split_method = 'NO_SPLIT') AS
 SELECT customer_id, product_id
 FROM interactions
@@ -61,12 +61,12 @@ FROM customer_months
 WHERE months_back BETWEEN 1 AND 5;
 
 -- What moves the odds, and by how much for one standard deviation.
-SELECT processed_input, round(weight, 2) AS weight
+SELECT processed_input, CAST(weight AS numeric(6, 2)) AS weight
 FROM weights('returns_next_month')
 ORDER BY abs(weight) DESC;
 
 -- 5. How good it is, on the month it has not seen.
-SELECT n_rows AS customers, round(roc_auc, 3) AS roc_auc, round(pr_auc, 3) AS pr_auc,
-       round(accuracy, 3) AS accuracy, round(baseline_accuracy, 3) AS baseline_accuracy,
-       round(log_loss, 3) AS log_loss, round(baseline_log_loss, 3) AS baseline_log_loss
+SELECT n_rows AS customers, CAST(roc_auc AS numeric(5, 3)) AS roc_auc, CAST(pr_auc AS numeric(5, 3)) AS pr_auc,
+       CAST(accuracy AS numeric(5, 3)) AS accuracy, CAST(baseline_accuracy AS numeric(5, 3)) AS baseline_accuracy,
+       CAST(log_loss AS numeric(5, 3)) AS log_loss, CAST(baseline_log_loss AS numeric(5, 3)) AS baseline_log_loss
 FROM evaluate('returns_next_month');

@@ -1,4 +1,4 @@
--- Online Retail, 4 of 5: ten products for every customer.
+-- Online Retail, 4 of 6: ten products for every customer.
 --
 -- Question  What should each customer be shown next? And what goes with a product?
 -- Reads     customers, products, interactions; models taste and returns_next_month (03_models.sql)
@@ -11,19 +11,19 @@ CREATE OR REPLACE TABLE recommendations AS
 SELECT * FROM recommend('taste', (SELECT customer_id FROM customers), k => 10);
 
 -- 2. One customer, by name of product.
-SELECT r.rank, p.name, round(r.score, 3) AS score, r.source
+SELECT r.rank, p.name, CAST(r.score AS numeric(6, 3)) AS score, r.source
 FROM recommend('taste', 12347, k => 5) r
 JOIN products p ON p.product_id = r.product_id
 ORDER BY r.rank;
 
 -- 3. A basket of somebody nobody knows yet: a red retrospot lunch bag and a red retrospot charlotte bag.
-SELECT r.rank, p.name, round(r.score, 3) AS score
+SELECT r.rank, p.name, CAST(r.score AS numeric(6, 3)) AS score
 FROM recommend('taste', items => ARRAY['20725', '20724'], k => 5) r
 JOIN products p ON p.product_id = r.product_id
 ORDER BY r.rank;
 
 -- 4. What is liked by the same people as the white hanging heart T-light holder?
-SELECT s.rank, p.name, round(s.score, 3) AS similarity
+SELECT s.rank, p.name, CAST(s.score AS numeric(6, 3)) AS similarity
 FROM similar_items('taste', '85123A', k => 5) s
 JOIN products p ON p.product_id = s.product_id
 ORDER BY s.rank;

@@ -7,8 +7,9 @@
 -- Result    for each metric the model's value, its 95 % interval over customers, and the baseline: the ten products
 --           that most customers had. A model is better where ci_low is above the baseline. Products that a customer
 --           had before September do not count, neither as hit nor as miss: these are new discoveries only.
---           n_cold_users customers were new after August: they get the popular products from both. The second answer
---           leaves them out. l2_reg was chosen on July and August (05_choose_options.sql), never on these rows.
+--           The first answer is over customers whom the shop knew in August, the second over everybody:
+--           n_cold_users were new after August and get the popular products from both.
+--           l2_reg was chosen on July and August (05_choose_options.sql), never on these rows.
 
 CREATE OR REPLACE MODEL taste_in_august OPTIONS (model_type = 'matrix_factorization', l2_reg = 30, seed = 1, data_split_method = 'NO_SPLIT') AS
 SELECT customer_id, product_id, count(*) AS rating

@@ -5,7 +5,8 @@
 -- Result    the 50 with the most at stake. A customer is on the list who is among the fifth that spent most, has
 --           bought on at least three days, and has now been silent for more than twice their own usual gap between
 --           orders (and 30 days at least). Twice for weekly buyers comes sooner than for those who come each quarter.
---           times_usual_gap says how unusual the silence is; spent_a_year, what another year like the past is worth.
+--           times_usual_gap says how unusual the silence is (of the demo shop's customers, whose truth is known, four
+--           fifths are still there at 2 to 4, one seventh from 8 on); spent_a_year, what another year like the past is worth.
 
 -- Two orders on one day are one visit; a gap is the days between two visits.
 WITH visits AS (

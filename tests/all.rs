@@ -3,6 +3,7 @@
 mod conformance;
 mod goldens;
 mod layers;
+mod manual;
 mod process;
 mod server;
 mod shop;

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use sqllogictest::{AsyncDB, ColumnType, DBOutput, Runner, default_normalizer, default_validator, strict_column_validator};
+use sqllogictest::{
+    AsyncDB, ColumnType, DBOutput, Runner, default_normalizer, default_validator, strict_column_validator,
+};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -75,7 +77,8 @@ async fn golden(name: &str) {
     runner.with_column_validator(strict_column_validator);
     let file = folder().join(format!("{name}.slt"));
     if std::env::var_os("UPDATE_GOLDENS").is_some() {
-        let written = runner.update_test_file(&file, "  ", default_validator, default_normalizer, strict_column_validator);
+        let written =
+            runner.update_test_file(&file, "  ", default_validator, default_normalizer, strict_column_validator);
         written.await.unwrap();
     } else if let Err(error) = runner.run_file_async(&file).await {
         panic!("{}", error.display(false));

@@ -46,7 +46,8 @@ fn the_map_has_no_cycle() {
 #[test]
 fn the_map_names_every_room() {
     let lib = fs::read_to_string(root().join("lib.rs")).unwrap();
-    let mut declared: Vec<&str> = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let mut declared: Vec<&str> =
+        lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
     let mut mapped: Vec<&str> = MAY_IMPORT.iter().map(|(room, _)| *room).collect();
     declared.sort_unstable();
     mapped.sort_unstable();

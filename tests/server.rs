@@ -47,7 +47,25 @@ impl TestServer {
 /// A client, and what the server told it on the side.
 pub struct Connection {
     pub client: Client,
-    notices: mpsc::UnboundedReceiver<DbError>,
+    pub notices: Notices,
+}
+
+pub struct Notices(mpsc::UnboundedReceiver<DbError>);
+
+impl Notices {
+    /// The next one that contains this text.
+    pub async fn saying(&mut self, text: &str) -> DbError {
+        tokio::time::timeout(PATIENCE, async {
+            loop {
+                let notice = self.0.recv().await.unwrap_or_else(|| panic!("the server left before it said \"{text}\""));
+                if notice.message().contains(text) {
+                    return notice;
+                }
+            }
+        })
+        .await
+        .unwrap_or_else(|_| panic!("no notice says \"{text}\""))
+    }
 }
 
 impl Connection {
@@ -67,21 +85,7 @@ impl Connection {
                 }
             }
         });
-        Self { client, notices }
-    }
-
-    /// The next notice that contains this text.
-    pub async fn notice(&mut self, text: &str) -> DbError {
-        tokio::time::timeout(PATIENCE, async {
-            loop {
-                let notice = self.notices.recv().await.unwrap();
-                if notice.message().contains(text) {
-                    return notice;
-                }
-            }
-        })
-        .await
-        .unwrap_or_else(|_| panic!("no notice says \"{text}\""))
+        Self { client, notices: Notices(notices) }
     }
 
     pub async fn run(&self, sql: &str) {

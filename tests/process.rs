@@ -1,0 +1,519 @@
+//! The program as it is installed: its flags, its files, and what a kill leaves behind.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datafusion::arrow::array::{ArrayRef, Int64Array, StringArray};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::parquet::arrow::ArrowWriter;
+use tempfile::TempDir;
+
+use crate::server::{Connection, PATIENCE};
+
+fn cohort(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cohort"));
+    command.args(args).env_remove("COHORT_DATA_DIR").env_remove("COHORT_LISTEN").env_remove("COHORT_URL");
+    command.env("COHORT_LOG", "warn");
+    command
+}
+
+/// A command that ends by itself.
+fn run(args: &[&str]) -> Output {
+    cohort(args).stdin(Stdio::null()).output().unwrap()
+}
+
+pub fn done(args: &[&str]) -> String {
+    let Output { status, stdout, stderr } = run(args);
+    assert!(status.success(), "{args:?}\n{}", text(&stderr));
+    text(&stdout)
+}
+
+fn refused(args: &[&str]) -> String {
+    let Output { status, stdout, stderr } = run(args);
+    assert!(!status.success(), "{args:?}\n{}", text(&stdout));
+    text(&stderr)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn shown(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// `cohort serve` as a process of its own; killed when it is dropped.
+pub struct Process {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Process {
+    pub fn serve(data: &Path) -> Self {
+        let child = cohort(&["serve", "--listen", "127.0.0.1:0", "--threads", "2", "--data-dir", shown(data)])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = child.unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut port = None;
+        for line in &mut lines {
+            // `connect with: psql -h 127.0.0.1 -p 5433 -U cohort cohort`
+            if let Some((_, rest)) = line.unwrap().split_once(" -p ") {
+                port = rest.split(' ').next().and_then(|port| port.parse::<u16>().ok());
+                break;
+            }
+        }
+        let Some(port) = port else {
+            let mut said = String::new();
+            let _ = child.stderr.take().unwrap().read_to_string(&mut said);
+            panic!("the server did not start: {said}");
+        };
+        // Whatever else it prints must not fill the pipe and stop it.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)) }
+    }
+
+    pub async fn connect(&self) -> Connection {
+        Connection::open(self.address).await
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// As if the power went.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        wait_for("the server to end", || self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Looks again and again until there is something to see.
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let (mut todo, mut files) = (vec![folder.to_owned()], Vec::new());
+    while let Some(path) = todo.pop() {
+        match fs::read_dir(&path) {
+            Ok(entries) => todo.extend(entries.flatten().map(|entry| entry.path())),
+            Err(_) => files.push(path),
+        }
+    }
+    files
+}
+
+const POINTS: &str = "CREATE TABLE points AS SELECT i AS id, i * 1.0 AS x FROM generate_series(1, 1000) AS t(i)";
+const GROUPS: &str =
+    "CREATE MODEL groups OPTIONS (model_type = 'kmeans', k = 2, id_col = 'id', seed = 1) AS SELECT id, x FROM points";
+const ASK_GROUPS: &str = "SELECT sum(centroid_id * id) FROM predict('groups', (SELECT * FROM points))";
+
+#[test]
+fn help_teaches_and_the_version_is_told() {
+    let help = done(&["--help"]);
+    for word in ["serve", "sql", "import", "CREATE MODEL", "cohort serve --demo", "psql"] {
+        assert!(help.contains(word), "{word} is missing:\n{help}");
+    }
+    for command in ["serve", "sql", "import"] {
+        let help = done(&[command, "--help"]);
+        assert!(help.contains("--data-dir"), "{help}");
+    }
+    assert!(done(&["--version"]).contains(env!("CARGO_PKG_VERSION")));
+    assert!(refused(&["serv"]).contains("serve"), "the nearest command is suggested");
+    assert!(refused(&["serve", "--treads", "2"]).contains("--threads"));
+    assert!(refused(&["serve", "--memory-limit", "lots"]).contains("512MB"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn models_and_tables_survive_a_restart() {
+    let data = TempDir::new().unwrap();
+    let mut server = Process::serve(data.path());
+    let connection = server.connect().await;
+    connection.run(POINTS).await;
+    connection.run(GROUPS).await;
+    connection.run("CREATE VIEW small AS SELECT * FROM points WHERE id < 10").await;
+    let before = connection.value(ASK_GROUPS).await;
+    drop(connection);
+    server.signal("TERM");
+    assert!(server.ended().success(), "a server that is told to stop ends well");
+
+    let server = Process::serve(data.path());
+    let connection = server.connect().await;
+    assert_eq!(connection.value(ASK_GROUPS).await, before);
+    assert_eq!(connection.value("SELECT count(*) FROM small").await, "9");
+    let replace = GROUPS.replace("CREATE MODEL", "CREATE OR REPLACE MODEL");
+    connection.run(&replace).await;
+    assert_eq!(connection.value("SELECT default_version FROM ml.models").await, "2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_request_ends_what_runs() {
+    let data = TempDir::new().unwrap();
+    let mut server = Process::serve(data.path());
+    let connection = server.connect().await;
+    let endless = "SELECT i FROM generate_series(1, 1000000000) AS t(i)";
+    let none: [&str; 0] = [];
+    let rows = connection.client.query_raw(endless, none).await.unwrap();
+    server.signal("INT");
+    assert!(server.ended().success());
+    drop(rows);
+}
+
+#[test]
+fn the_second_server_on_a_data_directory_is_refused() {
+    let data = TempDir::new().unwrap();
+    let first = Process::serve(data.path());
+    for args in [vec!["serve", "--listen", "127.0.0.1:0"], vec!["sql", "-c", "SELECT 1"], vec!["import", "t", "x.csv"]]
+    {
+        let args = [args, vec!["--data-dir", shown(data.path())]].concat();
+        let said = refused(&args);
+        assert!(said.contains("is in use by another cohort process"), "{said}");
+        assert!(said.contains(&format!("pid {}", first.child.id())), "{said}");
+        assert!(said.contains("HINT:   stop that process"), "{said}");
+    }
+    // The first is none the worse for it, and when it is gone the directory is free.
+    first.kill();
+    assert!(done(&["sql", "-c", "SELECT 1 AS one", "--data-dir", shown(data.path())]).contains("one"));
+}
+
+#[test]
+fn nobody_else_may_listen_or_be_listened_to() {
+    let data = TempDir::new().unwrap();
+    let data = shown(data.path());
+    let said = refused(&["serve", "--data-dir", data, "--listen", "0.0.0.0:0"]);
+    assert!(said.contains("no users are configured"), "{said}");
+    assert!(said.contains("HINT:"), "{said}");
+    let said = refused(&["serve", "--data-dir", data, "--listen", "nonsense"]);
+    assert!(said.contains("127.0.0.1:5433"), "{said}");
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let said = refused(&["serve", "--data-dir", data, "--listen", &address]);
+    assert!(said.contains("the address is in use"), "{said}");
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_is_said() {
+    for place in ["/dev/null/data", "/proc/nowhere/data"] {
+        let said = refused(&["serve", "--listen", "127.0.0.1:0", "--data-dir", place]);
+        assert!(said.starts_with("ERROR:") && said.contains(place), "{said}");
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let said = refused(&["sql", "-c", "SELECT 1", "--data-dir", shown(file.path())]);
+    assert!(said.starts_with("ERROR:") && said.contains(shown(file.path())), "{said}");
+}
+
+/// Kills the server in the middle of `statement`, once `begun` sees that it is at work, and opens it again.
+async fn killed_in_the_middle(data: &Path, statement: &'static str, begun: impl Fn() -> Option<()>) -> Process {
+    let server = Process::serve(data);
+    let connection = server.connect().await;
+    let client = connection.client;
+    let running = tokio::spawn(async move { client.batch_execute(statement).await });
+    tokio::task::block_in_place(|| wait_for("the statement to write", begun));
+    assert!(!running.is_finished(), "{statement}");
+    server.kill();
+    assert!(running.await.unwrap().is_err());
+    Process::serve(data)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_in_the_middle_of_writing_leaves_nothing_half() {
+    let data = TempDir::new().unwrap();
+    let server = Process::serve(data.path());
+    server.connect().await.run(POINTS).await;
+    server.connect().await.run(GROUPS).await;
+    let expected = server.connect().await.value(ASK_GROUPS).await;
+    server.kill();
+
+    let incoming = data.path().join("tables").join("incoming");
+    let begun = || files(&incoming).iter().any(|file| file.is_file()).then_some(());
+    let create = "CREATE TABLE half AS SELECT i, 'row ' || i AS name FROM generate_series(1, 1000000000) AS t(i)";
+    let insert = "INSERT INTO points SELECT i, i FROM generate_series(1, 1000000000) AS t(i)";
+    for statement in [create, insert] {
+        let server = killed_in_the_middle(data.path(), statement, begun).await;
+        let connection = server.connect().await;
+        assert_eq!(connection.value("SELECT count(*) FROM points").await, "1000");
+        assert_eq!(connection.refusal("SELECT * FROM half").await.code().code(), "42P01");
+        assert_eq!(connection.value(ASK_GROUPS).await, expected);
+        assert!(begun().is_none(), "what was never committed is swept away");
+        server.kill();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_in_the_middle_of_training_leaves_no_model() {
+    let data = TempDir::new().unwrap();
+    let server = Process::serve(data.path());
+    let mut connection = server.connect().await;
+    connection.run(POINTS).await;
+    connection.run(GROUPS).await;
+    connection
+        .run("CREATE TABLE many AS SELECT u, (u * 31 + i * 17) % 997 AS i FROM generate_series(1, 4000) AS a(u), generate_series(1, 25) AS b(i)")
+        .await;
+    let Connection { client, notices } = &mut connection;
+    let training = "CREATE MODEL slow OPTIONS (model_type = 'matrix_factorization', max_iterations = 1000) AS SELECT u, i FROM many";
+    tokio::select! {
+        outcome = client.batch_execute(training) => panic!("it ended by itself: {outcome:?}"),
+        _ = notices.saying("training matrix_factorization") => {}
+    }
+    server.kill();
+    let server = Process::serve(data.path());
+    let connection = server.connect().await;
+    assert_eq!(connection.rows("SELECT model_name, status FROM ml.models").await, [["groups", "READY"]]);
+    assert_eq!(connection.value("SELECT count(*) FROM many").await, "100000");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_after_the_answer_loses_nothing() {
+    let data = TempDir::new().unwrap();
+    let server = Process::serve(data.path());
+    let connection = server.connect().await;
+    connection.run(POINTS).await;
+    connection.run("INSERT INTO points VALUES (0, 0)").await;
+    connection.run(GROUPS).await;
+    connection.run("CREATE VIEW small AS SELECT * FROM points WHERE id < 10").await;
+    server.kill();
+    let server = Process::serve(data.path());
+    let connection = server.connect().await;
+    assert_eq!(connection.value("SELECT count(*) FROM points").await, "1001");
+    assert_eq!(connection.value("SELECT count(*) FROM small").await, "10");
+    assert_eq!(connection.value("SELECT count(DISTINCT centroid_id) FROM centroids('groups')").await, "2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_model_fails_alone() {
+    let data = TempDir::new().unwrap();
+    let server = Process::serve(data.path());
+    let connection = server.connect().await;
+    connection.run(POINTS).await;
+    connection.run(GROUPS).await;
+    let models = data.path().join("models");
+    let of_groups = files(&models);
+    connection.run(&GROUPS.replace("MODEL groups", "MODEL others")).await;
+    let expected = connection.value(&ASK_GROUPS.replace("groups", "others")).await;
+    server.kill();
+
+    let part = of_groups.iter().find(|file| file.extension().is_some_and(|extension| extension == "parquet")).unwrap();
+    let mut bytes = fs::read(part).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    fs::write(part, bytes).unwrap();
+
+    let server = Process::serve(data.path());
+    let connection = server.connect().await;
+    assert_eq!(
+        connection.rows("SELECT model_name, status FROM ml.models ORDER BY model_name").await,
+        [["groups", "FAILED"], ["others", "READY"]]
+    );
+    assert_ne!(connection.value("SELECT failure FROM ml.model_versions WHERE model_name = 'groups'").await, "NULL");
+    let error = connection.refusal(ASK_GROUPS).await;
+    assert_eq!(error.code().code(), "55000");
+    assert!(error.message().starts_with("model \"groups\" version 1 is FAILED"), "{}", error.message());
+    assert!(error.hint().unwrap().contains("CREATE OR REPLACE MODEL"));
+    assert_eq!(connection.value(&ASK_GROUPS.replace("groups", "others")).await, expected);
+    // Trained again it is whole.
+    connection.run(&GROUPS.replace("CREATE MODEL", "CREATE OR REPLACE MODEL")).await;
+    assert_eq!(connection.value(ASK_GROUPS).await, expected);
+}
+
+#[test]
+fn sql_from_the_command_line_a_file_and_standard_input() {
+    let data = TempDir::new().unwrap();
+    let dir = shown(data.path());
+    let said = done(&[
+        "sql",
+        "--data-dir",
+        dir,
+        "-c",
+        "CREATE TABLE t AS SELECT 1 AS a UNION ALL SELECT NULL; SELECT * FROM t ORDER BY a",
+    ]);
+    assert!(
+        said.contains("SELECT 2") && said.contains("| a ") && said.contains("NULL") && said.contains("(2 rows)"),
+        "{said}"
+    );
+
+    let script = data.path().join("script.sql");
+    fs::write(&script, "-- a comment\nINSERT INTO t VALUES (7);\nSELECT count(*) AS n FROM t;\n").unwrap();
+    assert!(done(&["sql", "--data-dir", dir, "-f", shown(&script)]).contains("| 3 "));
+
+    for args in [vec![], vec!["-f", "-"]] {
+        let mut child = cohort(&[vec!["sql", "--data-dir", dir], args].concat())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(b"SELECT sum(a) AS total FROM t").unwrap();
+        let Output { status, stdout, .. } = child.wait_with_output().unwrap();
+        assert!(status.success() && text(&stdout).contains("| 8 "), "{}", text(&stdout));
+    }
+
+    // The first error ends it; what came before has happened.
+    let Output { status, stdout, stderr } =
+        run(&["sql", "--data-dir", dir, "-c", "SELECT 1 AS one; SELECT * FROM nowhere; CREATE TABLE never (a int)"]);
+    assert_eq!(status.code(), Some(1));
+    assert!(text(&stdout).contains("one"));
+    assert!(text(&stderr).starts_with("ERROR:  relation \"nowhere\" does not exist"), "{}", text(&stderr));
+    assert!(refused(&["sql", "--data-dir", dir, "-c", "SELECT * FROM never"]).contains("does not exist"));
+    assert!(refused(&["sql", "--data-dir", dir, "-f", "/nowhere/script.sql"]).contains("/nowhere/script.sql"));
+    // Notices are not results: they go where errors go.
+    let Output { stdout, stderr, .. } = run(&["sql", "--data-dir", dir, "-c", "DROP TABLE IF EXISTS nowhere"]);
+    assert!(text(&stderr).contains("NOTICE:") && !text(&stdout).contains("NOTICE"));
+}
+
+#[test]
+fn sql_on_a_running_server() {
+    let data = TempDir::new().unwrap();
+    let server = Process::serve(data.path());
+    let url = format!("postgres://cohort@{}/cohort", server.address);
+    let said = done(&[
+        "sql",
+        "--url",
+        &url,
+        "-c",
+        "CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2); SELECT sum(a) AS total FROM t",
+    ]);
+    assert!(said.contains("total") && said.contains('3'), "{said}");
+    let said = refused(&["sql", "--url", &url, "-c", "SELECT * FROM predict('chrun', t)"]);
+    assert!(said.starts_with("ERROR:  model \"chrun\" does not exist"), "{said}");
+    let said = refused(&["sql", "--url", "postgres://cohort@127.0.0.1:1/cohort", "-c", "SELECT 1"]);
+    assert!(said.contains("HINT:   is the server running?"), "{said}");
+}
+
+/// The words of an import into the data directory.
+fn import<'a>(data: &'a Path, words: &[&'a str]) -> Vec<&'a str> {
+    [&["import", "--data-dir", shown(data)], words].concat()
+}
+
+#[test]
+fn files_of_every_format_are_imported() {
+    let data = TempDir::new().unwrap();
+    let dir = data.path().join("data");
+    let write = |name: &str, bytes: &[u8]| {
+        let path = data.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let csv = "id,name,\"Unit Price\",paid_ts\n1,ann,2.5,2026-01-01 10:00:00\n2,\"O'Hara, \"\"Bob\"\"\nand sons\",,2026-01-02 00:00:00\n";
+    let csv_file = write("a file of 50%.csv", csv.as_bytes());
+    let tsv_file = write("b.tsv", "id\tname\n3\tcat\n".as_bytes());
+    let json_file = write("c.json", b"{\"id\": 4, \"name\": \"dan\"}\n{\"id\": 5, \"name\": null}\n");
+    let parquet_file = {
+        let id: ArrayRef = Arc::new(Int64Array::from(vec![6, 7]));
+        let name: ArrayRef = Arc::new(StringArray::from(vec![Some("eve"), None]));
+        let rows = RecordBatch::try_from_iter_with_nullable([("id", id, false), ("name", name, true)]).unwrap();
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut bytes, rows.schema(), None).unwrap();
+        writer.write(&rows).unwrap();
+        writer.close().unwrap();
+        write("d.parquet", &bytes)
+    };
+    let sql = |sql: &str| done(&["sql", "--data-dir", shown(&dir), "-c", sql]);
+
+    assert!(done(&import(&dir, &["shop", &csv_file])).contains("2 rows into shop"));
+    let said = sql(
+        "SELECT id, \"Unit Price\" AS price, name LIKE 'O''Hara, \"Bob\"%sons' AS quoted, date_part('hour', paid_ts) AS hour FROM shop ORDER BY id",
+    );
+    assert!(said.contains("| 1  | 2.5   | false  | 10") && said.contains("| 2  | NULL  | true   | 0"), "{said}");
+
+    let gz = Command::new("gzip").args(["-k", &csv_file]).status();
+    assert!(gz.unwrap().success());
+    assert!(done(&import(&dir, &["packed", &format!("{csv_file}.gz")])).contains("2 rows into packed"));
+    assert!(done(&import(&dir, &["people", &tsv_file, &json_file, &parquet_file])).contains("5 rows into people"));
+    assert!(sql("SELECT sum(id) AS s, count(name) AS n FROM people").contains("| 25 | 3 |"));
+    // Again adds, --replace replaces.
+    assert!(done(&import(&dir, &["people", &json_file])).contains("2 rows into people"));
+    assert!(sql("SELECT count(*) AS n FROM people").contains("| 7 |"));
+    done(&import(&dir, &["people", &json_file, "--replace"]));
+    assert!(sql("SELECT count(*) AS n FROM people").contains("| 2 |"));
+    sql("CREATE SCHEMA raw");
+    done(&import(&dir, &["raw.people", &json_file]));
+    assert!(sql("SELECT count(*) AS n FROM raw.people").contains("| 2 |"));
+}
+
+#[test]
+fn files_that_cannot_be_imported_change_nothing() {
+    let data = TempDir::new().unwrap();
+    let dir = data.path().join("data");
+    let write = |name: &str, bytes: &[u8]| {
+        let path = data.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let good = write("good.csv", b"id,name\n1,ann\n");
+    done(&import(&dir, &["people", &good]));
+
+    let ragged = write("ragged.csv", b"id,name\n2,bob\n3\n");
+    let other = write("other.csv", b"id,nam\n2,bob\n");
+    let wrong = write("wrong.csv", b"id,name\nmany,bob\n");
+    let broken = write("broken.parquet", b"PAR1 this is none PAR1");
+    let not_json = write("not.json", b"{\"id\": 1, \"name\": ");
+    let sheet = write("sheet.xlsx", b"PK");
+    let empty = write("empty.csv", b"");
+    for (file, says) in [
+        (&ragged, "ragged.csv"),
+        (&other, "has no column \"name\""),
+        (&wrong, "many"),
+        (&broken, "broken.parquet"),
+        (&not_json, "not.json"),
+        (&sheet, "no known format"),
+        (&empty, "empty.csv"),
+        (&"/nowhere/file.csv".to_owned(), "does not exist"),
+    ] {
+        let said = refused(&import(&dir, &["people", &good, file]));
+        assert!(said.starts_with("ERROR:") && said.contains(says), "{file}: {said}");
+    }
+    assert!(refused(&import(&dir, &["nowhere.people", &good])).contains("schema \"nowhere\" does not exist"));
+    let said = done(&["sql", "--data-dir", shown(&dir), "-c", "SELECT count(*) AS n FROM people"]);
+    assert!(said.contains("| 1 |"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_result_does_not_fill_the_memory() {
+    let data = TempDir::new().unwrap();
+    let server = Process::serve(data.path());
+    let connection = server.connect().await;
+    connection.value("SELECT count(*) FROM generate_series(1, 100000) AS t(i)").await;
+    let before = peak_memory(&server.child);
+    // Half a gigabyte on the wire.
+    let query = "SELECT i, repeat('x', 400) AS filler FROM generate_series(1, 1200000) AS t(i)";
+    let none: [&str; 0] = [];
+    let rows = connection.client.query_raw(query, none).await.unwrap();
+    let n = futures::TryStreamExt::try_fold(rows, 0u64, |n, _| async move { Ok(n + 1) }).await.unwrap();
+    assert_eq!(n, 1_200_000);
+    let grown = peak_memory(&server.child) - before;
+    assert!(grown < 128 << 10, "the server grew by {grown} kB");
+}
+
+/// The most memory a process has had, in kB, where the machine tells.
+fn peak_memory(child: &Child) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|peak| peak.trim().trim_end_matches(" kB").trim().parse().ok()).unwrap_or(0)
+}

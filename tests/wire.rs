@@ -1,0 +1,412 @@
+//! The wire as drivers use it: parameters, portals, cancelling, notices, errors and tags.
+
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, TryStreamExt};
+use tokio_postgres::error::{Severity, SqlState};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+use crate::server::{Connection, PATIENCE, TestServer};
+
+/// Even customers like even products, odd ones odd products, with holes to fill.
+const BOARD: &str = "CREATE TABLE had AS SELECT u AS customer_id, i AS product_id \
+     FROM generate_series(1, 40) AS a(u), generate_series(1, 20) AS b(i) \
+     WHERE (u + i) % 2 = 0 AND (u * 7 + i * 3) % 5 <> 0; \
+     CREATE MODEL taste OPTIONS (model_type = 'matrix_factorization', num_factors = 4, l2_reg = 0.1, seed = 1) AS \
+     SELECT customer_id, product_id FROM had;";
+
+/// Would run for hours.
+const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 10000000) AS a(i), generate_series(1, 10000000) AS b(j) WHERE i * j % 7 = 8";
+
+/// Makes a table on which training takes minutes, so that there is something to cancel.
+const MANY: &str = "CREATE TABLE many AS SELECT u AS customer_id, (u * 31 + i * 17) % 997 AS product_id \
+     FROM generate_series(1, 4000) AS a(u), generate_series(1, 25) AS b(i)";
+const LONG_TRAINING: &str = "CREATE MODEL slow OPTIONS (model_type = 'matrix_factorization', num_factors = 64, \
+     max_iterations = 1000) AS SELECT customer_id, product_id FROM many";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parameters_reach_functions_of_models() {
+    let server = TestServer::start().await;
+    let connection = server.connect().await;
+    connection.run(BOARD).await;
+    let client = &connection.client;
+
+    let statement =
+        client.prepare("SELECT customer_id, product_id FROM recommend('taste', $1, k => $2) ORDER BY rank").await;
+    let statement = statement.unwrap();
+    assert_eq!(statement.params(), [Type::INT8, Type::INT8]);
+    assert_eq!(statement.columns()[0].name(), "customer_id");
+    for (customer, k) in [(7i64, 2i64), (8, 3)] {
+        let rows = client.query(&statement, &[&customer, &k]).await.unwrap();
+        assert_eq!(rows.len() as i64, k);
+        for row in &rows {
+            assert_eq!(row.get::<_, i64>(0), customer);
+            assert_eq!((customer + row.get::<_, i64>(1)) % 2, 0);
+        }
+    }
+
+    let query = "SELECT product_id FROM recommend('taste', items => $1, k => 3)";
+    assert_eq!(client.query(query, &[&vec![2i64, 4]]).await.unwrap().len(), 3);
+    let query = "SELECT DISTINCT customer_id FROM recommend('taste', (SELECT customer_id FROM had WHERE customer_id < $1), k => 1)";
+    assert_eq!(client.query(query, &[&4i64]).await.unwrap().len(), 3);
+    let query = "SELECT rank FROM similar_items('taste', $1, k => $2)";
+    assert_eq!(client.query(query, &[&2i64, &4i64]).await.unwrap().len(), 4);
+    let query = "SELECT embed('taste', $1::bigint)";
+    let vector: Vec<f32> = client.query_one(query, &[&2i64]).await.unwrap().get(0);
+    assert_eq!(vector.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parameters_of_every_common_type() {
+    let server = TestServer::start().await;
+    let client = server.connect().await.client;
+    let row = client
+        .query_one(
+            "SELECT $1::bigint + 1, $2::text || '!', NOT $3::boolean, $4::double precision / 2, $5::int, $6::text",
+            &[&41i64, &"ä'\\", &false, &3.0f64, &7i32, &Option::<&str>::None],
+        )
+        .await
+        .unwrap();
+    assert_eq!(row.get::<_, i64>(0), 42);
+    assert_eq!(row.get::<_, &str>(1), "ä'\\!");
+    assert!(row.get::<_, bool>(2));
+    assert_eq!(row.get::<_, f64>(3), 1.5);
+    assert_eq!(row.get::<_, i32>(4), 7);
+    assert_eq!(row.get::<_, Option<&str>>(5), None);
+
+    client.batch_execute("CREATE TABLE t (a bigint, b text)").await.unwrap();
+    let insert = client.prepare("INSERT INTO t VALUES ($1, $2)").await.unwrap();
+    for (a, b) in [(1i64, Some("x")), (2, None)] {
+        assert_eq!(client.execute(&insert, &[&a, &b]).await.unwrap(), 1);
+    }
+    let rows = client.query("SELECT b FROM t WHERE a = $1", &[&2i64]).await.unwrap();
+    assert_eq!(rows[0].get::<_, Option<&str>>(0), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_portal_is_read_in_pieces() {
+    let server = TestServer::start().await;
+    let mut client = server.connect().await.client;
+    let transaction = client.transaction().await.unwrap();
+    let portal = transaction.bind("SELECT i FROM generate_series(1, 25000) AS t(i) ORDER BY i", &[]).await.unwrap();
+    let mut next = 1i64;
+    for wanted in [10, 1, 20_000, 10_000] {
+        let rows = transaction.query_portal(&portal, wanted).await.unwrap();
+        let there = (25_001 - next).min(i64::from(wanted));
+        assert_eq!(rows.len() as i64, there);
+        for row in rows {
+            assert_eq!(row.get::<_, i64>(0), next);
+            next += 1;
+        }
+    }
+    assert!(transaction.query_portal(&portal, 10).await.unwrap().is_empty());
+    transaction.commit().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_query_is_cancelled_and_the_connection_goes_on() {
+    let server = TestServer::start().await;
+    let mut connection = server.connect().await;
+    let Connection { client, notices } = &mut connection;
+    let token = client.cancel_token();
+    // What runs before the endless query tells when it is its turn.
+    let script = format!("CREATE SCHEMA IF NOT EXISTS public; {ENDLESS}");
+    let (outcome, ()) = tokio::join!(client.batch_execute(&script), async {
+        notices.saying("already exists").await;
+        token.cancel_query(NoTls).await.unwrap();
+    });
+    assert_eq!(outcome.unwrap_err().code(), Some(&SqlState::QUERY_CANCELED));
+    assert_eq!(connection.value("SELECT 1").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_stream_stops_in_its_middle() {
+    let server = TestServer::start().await;
+    let connection = server.connect().await;
+    let none: [&str; 0] = [];
+    let rows = connection.client.query_raw("SELECT i FROM generate_series(1, 1000000000) AS t(i)", none).await.unwrap();
+    let mut rows = std::pin::pin!(rows);
+    assert!(rows.next().await.unwrap().is_ok());
+    connection.client.cancel_token().cancel_query(NoTls).await.unwrap();
+    let error = loop {
+        match tokio::time::timeout(PATIENCE, rows.next()).await.unwrap() {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break error,
+            None => panic!("a billion rows came before the cancel request"),
+        }
+    };
+    assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED));
+    assert_eq!(connection.value("SELECT 1").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_training_leaves_nothing() {
+    let server = TestServer::start().await;
+    let mut connection = server.connect().await;
+    connection.run(MANY).await;
+    let Connection { client, notices } = &mut connection;
+    let token = client.cancel_token();
+    let (outcome, ()) = tokio::join!(client.batch_execute(LONG_TRAINING), async {
+        notices.saying("training matrix_factorization").await;
+        token.cancel_query(NoTls).await.unwrap();
+    });
+    assert_eq!(outcome.unwrap_err().code(), Some(&SqlState::QUERY_CANCELED));
+    assert_eq!(connection.value("SELECT count(*) FROM ml.models").await, "0");
+    // The name is free.
+    connection
+        .run("CREATE MODEL slow OPTIONS (model_type = 'popularity') AS SELECT customer_id, product_id FROM many")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_takes_its_training_along() {
+    let server = TestServer::start().await;
+    let mut leaving = server.connect().await;
+    leaving.run(MANY).await;
+    {
+        let Connection { client, notices } = &mut leaving;
+        tokio::select! {
+            outcome = client.batch_execute(LONG_TRAINING) => panic!("it ended by itself: {outcome:?}"),
+            _ = notices.saying("training matrix_factorization") => {}
+        }
+    }
+    drop(leaving);
+    // Training and its memory are gone soon; meanwhile others are served, and the name is free.
+    let other = server.connect().await;
+    let quick = "CREATE MODEL slow OPTIONS (model_type = 'popularity') AS SELECT customer_id, product_id FROM many";
+    other.run(quick).await;
+    assert_eq!(other.value("SELECT model_type FROM ml.models").await, "popularity");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn notices_tell_of_training_and_of_what_was_left_out() {
+    let server = TestServer::start().await;
+    let mut connection = server.connect().await;
+    connection
+        .run(
+            "CREATE MODEL m OPTIONS (model_type = 'logistic_reg', label = 'y') AS \
+             SELECT i % 10 AS x, CASE WHEN i % 4 <> 0 THEN i % 10 + i % 3 > 5 END AS y FROM generate_series(1, 400) AS t(i)",
+        )
+        .await;
+    connection.notices.saying("read 400 rows").await;
+    let skipped = connection.notices.saying("whose label is NULL").await;
+    assert_eq!(skipped.parsed_severity(), Some(Severity::Notice));
+    let summary = connection.notices.saying("model \"m\" version 1: trained on").await;
+    assert!(summary.message().contains("roc_auc"), "{}", summary.message());
+    assert!(summary.message().contains("rows held out"), "{}", summary.message());
+
+    connection
+        .run(
+            "CREATE MODEL leak OPTIONS (model_type = 'logistic_reg', label = 'y') AS \
+             SELECT i AS x, i > 200 AS y FROM generate_series(1, 400) AS t(i)",
+        )
+        .await;
+    connection.notices.saying("column \"x\" alone tells the classes apart").await;
+
+    connection.run("CREATE TABLE t (a int PRIMARY KEY)").await;
+    let warning = connection.notices.saying("not enforced").await;
+    assert_eq!(warning.parsed_severity(), Some(Severity::Warning));
+    assert!(warning.hint().is_some());
+    connection.run("DROP TABLE IF EXISTS nowhere").await;
+    connection.notices.saying("relation \"nowhere\" does not exist, skipping").await;
+    connection.run("DROP MODEL IF EXISTS nowhere").await;
+    connection.notices.saying("model \"nowhere\" does not exist, skipping").await;
+    connection.run("CREATE MODEL IF NOT EXISTS m OPTIONS (model_type = 'kmeans') AS SELECT 1.0 AS x").await;
+    connection.notices.saying("model \"m\" already exists, skipping").await;
+    connection.run("BEGIN; INSERT INTO t VALUES (1); ROLLBACK").await;
+    connection.notices.saying("each statement commits by itself").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn errors_have_a_code_and_a_hint_in_both_protocols() {
+    let server = TestServer::start().await;
+    let connection = server.connect().await;
+    connection.run("CREATE MODEL churn OPTIONS (model_type = 'kmeans', k = 1) AS SELECT 1.0 AS recency").await;
+    let refused = [
+        ("SELECT * FROM predict('chrun', (SELECT 1.0 AS recency))", "42704", Some("did you mean \"churn\"?")),
+        (
+            "SELECT * FROM predict('churn', (SELECT 1.0 AS frequency))",
+            "42703",
+            Some("it was trained on recency; see DESCRIBE MODEL churn"),
+        ),
+        ("SELECT * FROM nowhere", "42P01", None),
+        ("SELECT 1 / 0", "22012", None),
+        ("SELEC 1", "42601", Some("expected an SQL statement at line: 1, column: 1")),
+        (
+            "CREATE MODEL churn OPTIONS (model_type = 'kmeans') AS SELECT 1",
+            "42710",
+            Some("CREATE OR REPLACE MODEL trains a new version of it"),
+        ),
+    ];
+    for (sql, code, hint) in refused {
+        let simple = connection.refusal(sql).await;
+        let extended = connection.client.query(sql, &[]).await.unwrap_err();
+        let extended = extended.as_db_error().unwrap();
+        for error in [&simple, extended] {
+            assert_eq!(error.code().code(), code, "{sql}");
+            assert_eq!(error.hint(), hint, "{sql}");
+            assert_eq!(error.severity(), "ERROR", "{sql}");
+        }
+        assert_eq!(simple.message(), extended.message());
+    }
+    assert_eq!(connection.value("SELECT 'still here'").await, "still here");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_do_not_wait_for_each_other() {
+    let server = TestServer::start().await;
+    let (busy, quick) = (server.connect().await, server.connect().await);
+    busy.run("SET application_name = 'busy'").await;
+    let token = busy.client.cancel_token();
+    let (outcome, ()) = tokio::join!(busy.client.batch_execute(ENDLESS), async {
+        for i in 0..20 {
+            assert_eq!(quick.value(&format!("SELECT {i} + 1")).await, (i + 1).to_string());
+        }
+        // A login, too.
+        assert_eq!(server.connect().await.value("SELECT 1").await, "1");
+        quick.run("CREATE TABLE made_meanwhile (a int)").await;
+        token.cancel_query(NoTls).await.unwrap();
+    });
+    assert!(outcome.is_err());
+    // Settings are each session's own, tables everybody's.
+    assert_ne!(quick.value("SHOW application_name").await, "busy");
+    assert_eq!(busy.value("SELECT count(*) FROM made_meanwhile").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_clients_that_make_one_name_leave_one_thing() {
+    let server = TestServer::start().await;
+    let (a, b) = (server.connect().await, server.connect().await);
+    a.run("CREATE TABLE points AS SELECT i * 1.0 AS x FROM generate_series(1, 1000) AS t(i); CREATE TABLE sums (i bigint)").await;
+    let create = "CREATE MODEL both OPTIONS (model_type = 'kmeans', k = 2) AS SELECT x FROM points";
+    let (first, second) = tokio::join!(a.client.batch_execute(create), b.client.batch_execute(create));
+    assert!(first.is_ok() != second.is_ok());
+    let error = first.err().or(second.err()).unwrap();
+    assert_eq!(error.code().unwrap().code(), "42710");
+    assert_eq!(a.value("SELECT count(*) FROM ml.model_versions").await, "1");
+    let insert = "INSERT INTO sums SELECT i FROM generate_series(1, 1000) AS t(i)";
+    let (first, second) = tokio::join!(a.client.batch_execute(insert), b.client.batch_execute(insert));
+    first.and(second).unwrap();
+    assert_eq!(a.value("SELECT sum(i) FROM sums").await, "1001000");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_of_ten_megabytes() {
+    let server = TestServer::start().await;
+    let connection = server.connect().await;
+    let long = "x".repeat(10 << 20);
+    assert_eq!(connection.value(&format!("SELECT length('{long}')")).await, (10 << 20).to_string());
+    let row = connection.client.query_one("SELECT length($1::text)", &[&long]).await.unwrap();
+    assert_eq!(row.get::<_, i32>(0), 10 << 20);
+
+    connection.run("CREATE TABLE wide (id bigint, name text)").await;
+    let values: Vec<String> =
+        (0..20_000).map(|i| format!("({i}, 'a name that is {i} characters long, or so')")).collect();
+    let started = Instant::now();
+    connection.run(&format!("INSERT INTO wide VALUES {}", values.join(", "))).await;
+    assert_eq!(connection.value("SELECT count(*) FROM wide").await, "20000");
+    assert!(started.elapsed() < Duration::from_secs(60));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_million_rows_come_as_a_stream() {
+    let server = TestServer::start().await;
+    let connection = server.connect().await;
+    let none: [&str; 0] = [];
+    let query = "SELECT i, 'row number ' || i AS name FROM generate_series(1, 1000000) AS t(i)";
+    let rows = connection.client.query_raw(query, none).await.unwrap();
+    let (n, sum) = rows
+        .try_fold((0u64, 0i64), |(n, sum), row| async move { Ok((n + 1, sum + row.get::<_, i64>(0))) })
+        .await
+        .unwrap();
+    assert_eq!((n, sum), (1_000_000, 500_000_500_000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_script_runs_until_its_first_error() {
+    let server = TestServer::start().await;
+    let connection = server.connect().await;
+    let answers = connection
+        .rows("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2); SELECT a FROM t ORDER BY a; SELECT 'end'")
+        .await;
+    assert_eq!(answers, [["1"], ["2"], ["end"]]);
+    let error = connection.refusal("INSERT INTO t VALUES (3); SELECT nothing FROM t; INSERT INTO t VALUES (4)").await;
+    assert_eq!(error.code().code(), "42703");
+    assert_eq!(connection.value("SELECT count(*) FROM t").await, "3");
+    // Text that cannot be read at all does nothing.
+    assert_eq!(connection.refusal("INSERT INTO t VALUES (5); SELEC 1").await.code().code(), "42601");
+    assert_eq!(connection.value("SELECT count(*) FROM t").await, "3");
+    connection.run("").await;
+    connection.run(" ; ;").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_block_answers_nothing_but_its_end() {
+    let server = TestServer::start().await;
+    let connection = server.connect().await;
+    connection.run("BEGIN").await;
+    assert_eq!(connection.refusal("SELECT 1 / 0").await.code().code(), "22012");
+    assert_eq!(connection.refusal("SELECT 1").await.code().code(), "25P02");
+    let error = connection.client.query("SELECT 1", &[]).await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "25P02");
+    connection.run("ROLLBACK").await;
+    assert_eq!(connection.client.query_one("SELECT 1::int", &[]).await.unwrap().get::<_, i32>(0), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_statement_has_its_tag() {
+    let server = TestServer::start().await;
+    let client = server.connect().await.client;
+    // tokio-postgres keeps of a tag only the number at its end.
+    let counted = [
+        ("CREATE TABLE t AS SELECT i FROM generate_series(1, 5) AS t(i)", 5),
+        ("INSERT INTO t VALUES (6), (7)", 2),
+        ("SELECT * FROM t", 7),
+        ("CREATE MODEL m OPTIONS (model_type = 'kmeans', k = 2) AS SELECT i FROM t", 0),
+        ("DROP MODEL m", 0),
+        ("SET application_name = 'x'", 0),
+        ("BEGIN", 0),
+        ("COMMIT", 0),
+    ];
+    for (sql, expected) in counted {
+        assert_eq!(complete(&client, sql).await, expected, "{sql}");
+    }
+    assert_eq!(client.execute("INSERT INTO t SELECT * FROM t", &[]).await.unwrap(), 7);
+    assert_eq!(
+        client.execute("CREATE MODEL m OPTIONS (model_type = 'kmeans', k = 2) AS SELECT i FROM t", &[]).await.unwrap(),
+        0
+    );
+    // Statements of ours that answer rows describe them before they run.
+    let described = client.prepare("DESCRIBE MODEL m").await.unwrap();
+    assert_eq!(described.columns().len(), 2);
+    assert!(!client.query(&described, &[]).await.unwrap().is_empty());
+    assert_eq!(client.query("SHOW MODELS", &[]).await.unwrap().len(), 1);
+    assert!(client.prepare("DROP MODEL m").await.unwrap().columns().is_empty());
+}
+
+/// The number in the tag of a single statement.
+async fn complete(client: &Client, sql: &str) -> u64 {
+    let messages = client.simple_query(sql).await.unwrap();
+    let tags: Vec<u64> = messages
+        .iter()
+        .filter_map(|message| match message {
+            SimpleQueryMessage::CommandComplete(count) => Some(*count),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(tags.len(), 1, "{sql}");
+    tags[0]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_says_where_it_is() {
+    let server = TestServer::start().await;
+    let connection =
+        Connection::with_options(server.address, "options='-c statement_timeout=5s' application_name=tests").await;
+    assert_eq!(connection.value("SHOW statement_timeout").await, "5s");
+    assert_eq!(connection.value("SHOW application_name").await, "tests");
+    let elsewhere = format!("host=127.0.0.1 port={} user=cohort dbname=elsewhere", server.address.port());
+    let error = tokio_postgres::connect(&elsewhere, NoTls).await.err().unwrap();
+    assert_eq!(error.code().unwrap().code(), "3D000");
+}

@@ -390,7 +390,7 @@ fn line(what: &str, goal: &str, measured: &str, verdict: &str) {
 }
 
 /// What the server said, where it said anything.
-fn told(error: &dyn std::error::Error) -> String {
+fn told(error: &(dyn std::error::Error + 'static)) -> String {
     match error.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::as_db_error) {
         Some(error) => error.message().to_owned(),
         None => error.to_string(),

@@ -24,7 +24,9 @@ def enter_environment():
         venv.create(VENV, with_pip=True)
         subprocess.run([VENV / "bin/python", "-m", "pip", "install", "-q", "-r", HERE / "requirements.txt"], check=True)
         made.write_text(wanted)
-    os.execv(VENV / "bin/python", ["python", __file__, *sys.argv[1:]])
+    # Python finds its environment by the name it is called by.
+    python = str(VENV / "bin/python")
+    os.execv(python, [python, __file__, *sys.argv[1:]])
 
 
 enter_environment()
@@ -142,12 +144,11 @@ def recommendations(cohort, repeat):
 
     cohort.run("CREATE OR REPLACE TABLE peers_asked AS SELECT DISTINCT customer_id FROM peers_events WHERE fifth = 5")
     started = time.perf_counter()
-    customer, product, _ = cohort.columns(
-        f"""SELECT customer_id, product_id, rank FROM recommend('peers_taste', (SELECT customer_id FROM peers_asked), k => {K})
-            ORDER BY customer_id, rank""")
+    answer = cohort.columns(
+        f"SELECT rank, customer_id, product_id FROM recommend('peers_taste', (SELECT customer_id FROM peers_asked), k => {K})")
     our_predict = time.perf_counter() - started
     our_lists = {}
-    for who, what in zip(customer.tolist(), product.tolist()):
+    for _, who, what in sorted(zip(*(column.tolist() for column in answer))):
         our_lists.setdefault(who, []).append(what)
 
     by_popularity = items[np.argsort(-np.asarray((matrix > 0).sum(0)).ravel(), kind="stable")].tolist()

@@ -1,5 +1,8 @@
 //! Every proof that needs the whole house, in one binary: each test binary would link the engine again.
 
+// Helpers are tests, too: clippy lets them unwrap.
+#![cfg(test)]
+
 mod conformance;
 mod goldens;
 mod layers;

@@ -80,8 +80,15 @@ async fn golden(name: &str) {
         let written =
             runner.update_test_file(&file, "  ", default_validator, default_normalizer, strict_column_validator);
         written.await.unwrap();
-    } else if let Err(error) = runner.run_file_async(&file).await {
-        panic!("{}", error.display(false));
+    } else {
+        // One wrong answer is no reason not to hear the others.
+        let mut wrong = Vec::new();
+        for record in sqllogictest::parse_file(&file).unwrap() {
+            if let Err(error) = runner.run_async(record).await {
+                wrong.push(error.display(false).to_string());
+            }
+        }
+        assert!(wrong.is_empty(), "{} wrong answers\n\n{}", wrong.len(), wrong.join("\n"));
     }
     runner.shutdown_async().await;
 }

@@ -1,5 +1,7 @@
 //! Files and generated rows into tables.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -120,7 +122,8 @@ async fn read(context: &SessionContext, file: &Path) -> Result<DataFrame> {
     let url = format!("file://{}", path.display().to_string().replace('%', "%25").replace(' ', "%20").replace('?', "%3F").replace('#', "%23"));
     let name = file.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
     let (name, compression) = compression(&name);
-    let extension = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    // DataFusion compares the end of the path as a URL has it, so only what is plain in both may be named.
+    let extension = ending(&file.to_string_lossy());
     let compression = FileCompressionType::from(compression);
     let frame = match name.rsplit('.').next() {
         Some(format @ ("csv" | "tsv" | "txt")) => {
@@ -141,6 +144,7 @@ async fn read(context: &SessionContext, file: &Path) -> Result<DataFrame> {
             context.read_json(url, options).await
         }
         Some("parquet" | "pq") => {
+            check_footer(&path)?;
             let options = ParquetReadOptions { file_extension: &extension, ..Default::default() };
             context.read_parquet(url, options).await
         }
@@ -150,6 +154,31 @@ async fn read(context: &SessionContext, file: &Path) -> Result<DataFrame> {
         }
     };
     frame.map_err(|error| in_file(error.into(), file))
+}
+
+/// `.csv` of `orders.csv`, `.csv.gz` of `orders.csv.gz`, as it is written.
+fn ending(name: &str) -> String {
+    let (plain, _) = compression(name);
+    let start = plain.rfind('.').unwrap_or(plain.len());
+    name[start..].to_owned()
+}
+
+/// The reader trusts the length of the metadata that stands at the end of a Parquet file; a damaged one would lead it
+/// out of the file.
+fn check_footer(path: &Path) -> Result<()> {
+    const MAGIC: &[u8] = b"PAR1";
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut footer = [0; 8];
+    if length >= 12 {
+        file.seek(SeekFrom::End(-8))?;
+        file.read_exact(&mut footer)?;
+    }
+    let [a, b, c, d, magic @ ..] = footer;
+    if magic != MAGIC || u64::from(u32::from_le_bytes([a, b, c, d])) + 12 > length {
+        return Err(Error::corrupt(format!("{} is no Parquet file, or was cut off", path.display())));
+    }
+    Ok(())
 }
 
 fn compression(name: &str) -> (&str, CompressionTypeVariant) {

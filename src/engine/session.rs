@@ -1,5 +1,6 @@
 //! One connection's view of the engine: parse, prepare, execute.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -7,9 +8,11 @@ use std::time::Duration;
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{DataType, SchemaRef, UInt64Type};
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{DdlStatement, DmlStatement, LogicalPlan, WriteOp};
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::{DdlStatement, DmlStatement, Expr, LogicalPlan, WriteOp};
 use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as Sql;
@@ -347,6 +350,7 @@ fn view_query(sql: &Sql) -> Option<String> {
 /// What the client declared, else what the plan implies, else text.
 fn parameters(plan: &LogicalPlan, declared: &[Option<DataType>]) -> Result<Vec<DataType>> {
     let implied = plan.get_parameter_types()?;
+    let casts = cast_parameters(plan)?;
     let number = |id: &str| id.trim_start_matches('$').parse::<usize>();
     let mut count = declared.len();
     for id in implied.keys() {
@@ -357,10 +361,29 @@ fn parameters(plan: &LogicalPlan, declared: &[Option<DataType>]) -> Result<Vec<D
     }
     Ok((1..=count)
         .map(|n| {
-            let implied = implied.get(&format!("${n}")).cloned().flatten();
+            let id = format!("${n}");
+            let implied = implied.get(&id).cloned().flatten().or_else(|| casts.get(&id).cloned());
             declared.get(n - 1).cloned().flatten().or(implied).unwrap_or(DataType::Utf8)
         })
         .collect())
+}
+
+/// The types that parameters are cast to where they stand: `$1::bigint` wants a bigint.
+fn cast_parameters(plan: &LogicalPlan) -> Result<HashMap<String, DataType>> {
+    let mut types = HashMap::new();
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Cast(cast) = expr
+                    && let Expr::Placeholder(Placeholder { id, field: None }) = cast.expr.as_ref()
+                {
+                    types.entry(id.clone()).or_insert_with(|| cast.field.data_type().clone());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(types)
 }
 
 /// The columns of the plan's rows as they will come: types coerced as the analyzer does it.

@@ -55,7 +55,7 @@ fn blobs(labelled: bool) -> RecordBatch {
     let x: ArrayRef = Arc::new((0..n).map(|i| (i % 19 != 3).then(|| near(i, 7))).collect::<Float64Array>());
     let y: ArrayRef = Arc::new((0..n).map(|i| Some(near(i, 5))).collect::<Float64Array>());
     let colour =
-        |i: usize| if i % 23 == 5 { None } else { Some(if right(i) == (i % 11 > 0) { "red" } else { "blue" }) };
+        |i: usize| if i % 23 == 5 { None } else { Some(if right(i) != i.is_multiple_of(11) { "red" } else { "blue" }) };
     let colour: ArrayRef = Arc::new((0..n).map(colour).collect::<StringArray>());
     let mut columns = vec![("x", x), ("y", y), ("colour", colour)];
     if labelled {

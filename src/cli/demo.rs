@@ -11,7 +11,8 @@ use crate::engine::Engine;
 use crate::error::Result;
 
 /// Written last: where it is, the shop is whole.
-const LAST_TABLE: (&str, &str, &str) = ("demo", "about", "How the shop was generated; it is whole if this table is here");
+const LAST_TABLE: (&str, &str, &str) =
+    ("demo", "about", "How the shop was generated; it is whole if this table is here");
 
 /// Generates and loads the shop unless it is there. Gives the line to print.
 pub fn load(engine: &Engine, scale: f64) -> Result<String> {

@@ -28,8 +28,10 @@ impl Import {
     pub fn run(self) -> Result<()> {
         let engine = Engine::open(&self.engine.config())?;
         let session = engine.session("cohort", "cohort")?;
-        let bar = ProgressBar::new_spinner()
-            .with_style(ProgressStyle::with_template("{spinner} {msg} rows  {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        let bar = ProgressBar::new_spinner().with_style(
+            ProgressStyle::with_template("{spinner} {msg} rows  {elapsed}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
         bar.enable_steady_tick(Duration::from_millis(100));
         let import = engine::Import { table: self.table.clone(), files: self.files, replace: self.replace };
         let rows = runtime()?.block_on(async {

@@ -78,10 +78,12 @@ impl Serve {
 
 /// The address, if nobody but this machine can reach it.
 fn loopback(listen: &str) -> Result<SocketAddr> {
-    let mut addresses = listen
-        .to_socket_addrs()
-        .map_err(|error| Error::invalid(format!("--listen {listen}: {error}")).hint("write HOST:PORT, such as 127.0.0.1:5433"))?;
-    let Some(address) = addresses.next() else { return Err(Error::invalid(format!("--listen {listen} is no address"))) };
+    let mut addresses = listen.to_socket_addrs().map_err(|error| {
+        Error::invalid(format!("--listen {listen}: {error}")).hint("write HOST:PORT, such as 127.0.0.1:5433")
+    })?;
+    let Some(address) = addresses.next() else {
+        return Err(Error::invalid(format!("--listen {listen} is no address")));
+    };
     if !address.ip().is_loopback() {
         return Err(Error::new(
             Kind::Denied,

@@ -237,12 +237,10 @@ async fn run_there(client: &tokio_postgres::Client, sql: &str) -> Result<()> {
             SimpleQueryMessage::Row(row) => {
                 table.1.push((0..row.len()).map(|at| row.get(at).unwrap_or("NULL").to_owned()).collect());
             }
-            SimpleQueryMessage::CommandComplete(count) => {
-                match std::mem::replace(&mut table, comfy_table(None)) {
-                    (Some(columns), rows) => print_text(&columns, &rows),
-                    (None, _) => println!("OK, {count} rows"),
-                }
-            }
+            SimpleQueryMessage::CommandComplete(count) => match std::mem::replace(&mut table, comfy_table(None)) {
+                (Some(columns), rows) => print_text(&columns, &rows),
+                (None, _) => println!("OK, {count} rows"),
+            },
             _ => {}
         }
     }

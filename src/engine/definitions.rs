@@ -70,14 +70,19 @@ pub async fn run(session: &Session, definition: DdlStatement, view: Option<&str>
 
 async fn create_table(session: &Session, table: CreateMemoryTable, run: &Run) -> Result<Answer> {
     if table.temporary {
-        return Err(Error::unsupported("temporary tables are not supported yet").hint("create a table and drop it later"));
+        return Err(
+            Error::unsupported("temporary tables are not supported yet").hint("create a table and drop it later")
+        );
     }
     if let Some((column, _)) = table.column_defaults.first() {
         return Err(Error::unsupported(format!("DEFAULT of column \"{column}\" is not supported yet"))
             .hint("give the value in every INSERT"));
     }
     if !table.constraints.is_empty() {
-        run.warning("PRIMARY KEY and UNIQUE are not enforced", "check with SELECT key, count(*) … GROUP BY key HAVING count(*) > 1");
+        run.warning(
+            "PRIMARY KEY and UNIQUE are not enforced",
+            "check with SELECT key, count(*) … GROUP BY key HAVING count(*) > 1",
+        );
     }
     let name = resolve(session, &table.name);
     writable(&name)?;
@@ -164,7 +169,13 @@ fn refuse_circle(session: &Session, view: &ResolvedTableReference, query: &str) 
     Ok(())
 }
 
-fn drop_relation(session: &Session, name: &TableReference, kind: RelationType, if_exists: bool, run: &Run) -> Result<()> {
+fn drop_relation(
+    session: &Session,
+    name: &TableReference,
+    kind: RelationType,
+    if_exists: bool,
+    run: &Run,
+) -> Result<()> {
     let name = resolve(session, name);
     writable(&name)?;
     if !session.engine.store.drop_relation(&name.schema, &name.table, kind, if_exists)? {
@@ -185,7 +196,10 @@ fn is_virtual(schema: &str) -> bool {
 
 fn writable(name: &ResolvedTableReference) -> Result<()> {
     if is_virtual(&name.schema) {
-        return Err(Error::new(Kind::Denied, format!("schema \"{}\" is the system's: nothing can be created or dropped in it", name.schema)));
+        return Err(Error::new(
+            Kind::Denied,
+            format!("schema \"{}\" is the system's: nothing can be created or dropped in it", name.schema),
+        ));
     }
     Ok(())
 }

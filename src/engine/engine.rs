@@ -80,7 +80,10 @@ impl Engine {
 
     /// The threads that plans run on.
     pub(super) fn work(&self) -> Result<&Handle> {
-        self.work.as_ref().map(Runtime::handle).ok_or_else(|| Error::new(Kind::ShuttingDown, "the server is shutting down"))
+        self.work
+            .as_ref()
+            .map(Runtime::handle)
+            .ok_or_else(|| Error::new(Kind::ShuttingDown, "the server is shutting down"))
     }
 }
 
@@ -108,9 +111,8 @@ fn base_state(config: &Config, store: &Arc<Store>, registry: &Arc<Registry>) -> 
     options.execution.time_zone = Some("UTC".to_owned());
     let pool = FairSpillPool::new(config.memory_limit);
     let consumers = std::num::NonZeroUsize::MIN.saturating_add(4);
-    let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers)))
-        .build_arc()?;
+    let runtime =
+        RuntimeEnvBuilder::new().with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers))).build_arc()?;
     let catalogs = Arc::new(Catalogs::new(Arc::clone(store)));
     let state = SessionStateBuilder::new()
         .with_config(settings)

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::parsers::CompressionTypeVariant;
 use datafusion::common::TableReference;
+use datafusion::common::parsers::CompressionTypeVariant;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::prelude::{CsvReadOptions, DataFrame, JsonReadOptions, ParquetReadOptions, SessionContext};
 use futures::StreamExt;
@@ -52,7 +52,9 @@ impl Import {
         let there = store.relation(&name.schema, &name.table)?;
         let table = match there.as_ref().map(|relation| &relation.kind) {
             Some(RelationKind::View { .. }) => {
-                return Err(Error::new(Kind::NotReady, format!("\"{}\" is a view", name.table)).hint("import into a table"));
+                return Err(
+                    Error::new(Kind::NotReady, format!("\"{}\" is a view", name.table)).hint("import into a table")
+                );
             }
             Some(RelationKind::Table(id)) if !self.replace => Some(*id),
             _ => None,
@@ -119,7 +121,10 @@ async fn read(context: &SessionContext, file: &Path) -> Result<DataFrame> {
     }
     // DataFusion reads a path as a URL: an absolute one with nothing in it that a URL would decode.
     let path = file.canonicalize()?;
-    let url = format!("file://{}", path.display().to_string().replace('%', "%25").replace(' ', "%20").replace('?', "%3F").replace('#', "%23"));
+    let url = format!(
+        "file://{}",
+        path.display().to_string().replace('%', "%25").replace(' ', "%20").replace('?', "%3F").replace('#', "%23")
+    );
     let name = file.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
     let (name, compression) = compression(&name);
     // DataFusion compares the end of the path as a URL has it, so only what is plain in both may be named.
@@ -200,10 +205,8 @@ fn in_order(frame: DataFrame, columns: &Schema, file: &Path) -> Result<DataFrame
     let names: Vec<&str> = columns.fields().iter().map(|field| field.name().as_str()).collect();
     for name in &names {
         if frame.schema().field_with_unqualified_name(name).is_err() {
-            return Err(Error::new(Kind::UnknownColumn, format!("{} has no column \"{name}\"", file.display())).suggest(
-                name,
-                frame.schema().fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(),
-            ));
+            return Err(Error::new(Kind::UnknownColumn, format!("{} has no column \"{name}\"", file.display()))
+                .suggest(name, frame.schema().fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>()));
         }
     }
     let selected = names.iter().map(|name| datafusion::prelude::ident(*name)).collect::<Vec<_>>();

@@ -18,7 +18,9 @@ pub const VERSION: &str = concat!("PostgreSQL 16.6 (Cohort ", env!("CARGO_PKG_VE
 /// Registers tables and functions that are the same for all sessions.
 pub fn register(context: &SessionContext) -> Result<()> {
     setup_pg_catalog(context, CATALOG, EmptyContextProvider).map_err(|error| Error::from(*error))?;
-    context.register_udf(constant("version", ScalarValue::Utf8(Some(VERSION.to_owned()))).with_aliases(["pg_catalog.version"]));
+    context.register_udf(
+        constant("version", ScalarValue::Utf8(Some(VERSION.to_owned()))).with_aliases(["pg_catalog.version"]),
+    );
     Ok(())
 }
 

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use datafusion::common::DFSchema;
 use datafusion::error::Result as DataFusionResult;
-use datafusion::logical_expr::planner::{
-    PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
-};
+use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{self, TableFactor};
 
@@ -99,8 +97,10 @@ impl Planner for Context<'_> {
         self.context.sql_to_expr(expr, &DFSchema::empty()).map_err(|error| {
             let error = Error::from(error);
             match error.kind {
-                crate::error::Kind::UnknownColumn => Error::invalid(format!("an argument must be a constant, not {shown}"))
-                    .hint("for many values give a query in its own parentheses: (SELECT … FROM …)"),
+                crate::error::Kind::UnknownColumn => {
+                    Error::invalid(format!("an argument must be a constant, not {shown}"))
+                        .hint("for many values give a query in its own parentheses: (SELECT … FROM …)")
+                }
                 _ => error,
             }
         })

@@ -151,7 +151,9 @@ impl Session {
                 self.note_write();
                 self.write(write, run).await
             }
-            LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => Ok(Answer::Rows(self.rows(plan, run).await?, "EXPLAIN")),
+            LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => {
+                Ok(Answer::Rows(self.rows(plan, run).await?, "EXPLAIN"))
+            }
             plan => Ok(Answer::Rows(self.rows(plan, run).await?, "SELECT")),
         }
     }
@@ -356,7 +358,11 @@ fn parameters(plan: &LogicalPlan, declared: &[Option<DataType>]) -> Result<Vec<D
     for id in implied.keys() {
         match number(id) {
             Ok(n) if n > 0 => count = count.max(n),
-            _ => return Err(Error::new(Kind::Syntax, format!("\"{id}\" is not a parameter")).hint("parameters are $1, $2, …")),
+            _ => {
+                return Err(
+                    Error::new(Kind::Syntax, format!("\"{id}\" is not a parameter")).hint("parameters are $1, $2, …")
+                );
+            }
         }
     }
     Ok((1..=count)

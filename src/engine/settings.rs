@@ -130,7 +130,8 @@ impl Settings {
     }
 
     pub fn reset_all(&mut self, context: &SessionContext) -> Result<()> {
-        let changed: Vec<String> = self.values.keys().filter(|name| *name != "session_authorization").cloned().collect();
+        let changed: Vec<String> =
+            self.values.keys().filter(|name| *name != "session_authorization").cloned().collect();
         changed.iter().try_for_each(|name| self.set(name, None, context))
     }
 
@@ -153,7 +154,8 @@ impl Settings {
     }
 
     fn reported_as(&self, name: &'static str) -> (&'static str, String) {
-        let spelling = REPORTED_SPELLING.iter().find(|(lower, _)| *lower == name).map_or(name, |(_, spelling)| spelling);
+        let spelling =
+            REPORTED_SPELLING.iter().find(|(lower, _)| *lower == name).map_or(name, |(_, spelling)| spelling);
         (spelling, self.get(name).unwrap_or_default())
     }
 

@@ -9,8 +9,8 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement as Sql};
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
@@ -107,8 +107,11 @@ fn refuse_long_chains(tokens: &[TokenWithSpan]) -> Result<()> {
                 let Some(chain) = chains.last_mut() else { continue };
                 *chain += 1;
                 if *chain > MAX_CHAIN {
-                    return Err(Error::new(Kind::LimitExceeded, format!("more than {MAX_CHAIN} operators in one expression"))
-                        .hint("put the values into a list, x IN (…), or into a table and join it"));
+                    return Err(Error::new(
+                        Kind::LimitExceeded,
+                        format!("more than {MAX_CHAIN} operators in one expression"),
+                    )
+                    .hint("put the values into a list, x IN (…), or into a table and join it"));
                 }
             }
             _ => {}
@@ -122,10 +125,22 @@ fn joins(token: &Token) -> bool {
     match token {
         Token::Word(word) => matches!(
             word.keyword,
-            Keyword::AND | Keyword::OR | Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::JOIN | Keyword::NOT
+            Keyword::AND
+                | Keyword::OR
+                | Keyword::UNION
+                | Keyword::EXCEPT
+                | Keyword::INTERSECT
+                | Keyword::JOIN
+                | Keyword::NOT
         ),
         Token::Whitespace(_) | Token::Number(..) | Token::SingleQuotedString(_) | Token::Period | Token::EOF => false,
-        Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::Mod | Token::StringConcat | Token::DoubleColon => true,
+        Token::Plus
+        | Token::Minus
+        | Token::Mul
+        | Token::Div
+        | Token::Mod
+        | Token::StringConcat
+        | Token::DoubleColon => true,
         _ => false,
     }
 }
@@ -142,7 +157,8 @@ fn parse_one(parser: &mut DFParser) -> Result<Parsed> {
 /// Whether this is a query of `pg_catalog` as clients write them: such text is rewritten to what DataFusion can plan.
 fn asks_for_catalog(sql: &str) -> bool {
     let start = sql.trim_start();
-    let reads = ["select", "with"].iter().any(|word| start.get(..word.len()).is_some_and(|s| s.eq_ignore_ascii_case(word)));
+    let reads =
+        ["select", "with"].iter().any(|word| start.get(..word.len()).is_some_and(|s| s.eq_ignore_ascii_case(word)));
     reads && ["pg_catalog", "pg_type", "pg_class", "pg_namespace", "::reg"].iter().any(|name| sql.contains(name))
 }
 
@@ -177,7 +193,9 @@ pub(super) fn model_name(parser: &mut Parser) -> Result<crate::models::ModelName
         Ok([name]) => Ok(crate::models::ModelName { schema: "public".to_owned(), name, version: None }),
         Err(parts) => match <[String; 2]>::try_from(parts) {
             Ok([schema, name]) => Ok(crate::models::ModelName { schema, name, version: None }),
-            Err(_) => Err(Error::invalid(format!("\"{name}\" is not a model's name")).hint("write name or schema.name")),
+            Err(_) => {
+                Err(Error::invalid(format!("\"{name}\" is not a model's name")).hint("write name or schema.name"))
+            }
         },
     }
 }
@@ -201,7 +219,8 @@ mod tests {
 
     #[test]
     fn a_script_is_split_and_ours_is_told_from_sql() {
-        let statements = parse("; SELECT 1;; SHOW MODELS; CREATE MODEL m OPTIONS (model_type = 'kmeans') AS SELECT 1; ").unwrap();
+        let statements =
+            parse("; SELECT 1;; SHOW MODELS; CREATE MODEL m OPTIONS (model_type = 'kmeans') AS SELECT 1; ").unwrap();
         let own: Vec<bool> = statements.iter().map(|statement| matches!(statement.0, Parsed::Own(_))).collect();
         assert_eq!(own, [false, true, true]);
         assert!(parse("  ;").unwrap().is_empty());

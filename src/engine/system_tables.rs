@@ -155,7 +155,8 @@ const MODEL_OPTIONS: SystemTable = SystemTable {
                     for version in &model.versions {
                         let value = &version.facts["options"][option.name];
                         if !value.is_null() {
-                            let whose = [model.schema.clone().into(), model.name.clone().into(), version.version.into()];
+                            let whose =
+                                [model.schema.clone().into(), model.name.clone().into(), version.version.into()];
                             lines.push(declared(whose, text_of(value).into()));
                         }
                     }

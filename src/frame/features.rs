@@ -84,9 +84,11 @@ impl Feature {
     fn fit(rows: &RecordBatch, name: &str) -> Result<Self> {
         let array = rows.column(column(&rows.schema(), name)?);
         match array.data_type() {
-            DataType::Boolean | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Dictionary(_, _) => {
-                Ok(Self::fit_levels(name, texts(array)?))
-            }
+            DataType::Boolean
+            | DataType::Utf8
+            | DataType::LargeUtf8
+            | DataType::Utf8View
+            | DataType::Dictionary(_, _) => Ok(Self::fit_levels(name, texts(array)?)),
             DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64 => {
                 let seconds = numbers(array)?;
                 let parts = TIME_PARTS.iter().enumerate().map(|(part, part_name)| {
@@ -226,10 +228,8 @@ mod tests {
     use super::*;
 
     fn rows(numbers: Vec<Option<f64>>, texts: Vec<Option<&str>>) -> RecordBatch {
-        let columns: Vec<(&str, ArrayRef)> = vec![
-            ("spend", Arc::new(Float64Array::from(numbers))),
-            ("country", Arc::new(StringArray::from(texts))),
-        ];
+        let columns: Vec<(&str, ArrayRef)> =
+            vec![("spend", Arc::new(Float64Array::from(numbers))), ("country", Arc::new(StringArray::from(texts)))];
         RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
     }
 

@@ -66,8 +66,10 @@ impl Interactions {
         for ((user, item), rating) in user_codes.iter().zip(&item_codes).zip(&ratings) {
             let (Some(user), Some(item), Some(rating)) = (user, item, rating) else { continue };
             if !rating.is_finite() {
-                return Err(Error::invalid(format!("the rating column holds {rating}, which is not a number to learn from"))
-                    .hint("filter such rows out in the query: WHERE rating < 'Infinity'"));
+                return Err(Error::invalid(format!(
+                    "the rating column holds {rating}, which is not a number to learn from"
+                ))
+                .hint("filter such rows out in the query: WHERE rating < 'Infinity'"));
             }
             if *rating > 0.0 {
                 triplets.push((*user, *item, *rating as f32));

@@ -39,11 +39,7 @@ impl Keys {
     /// Keys as they were stored: distinct and without NULL.
     pub fn stored(values: &ArrayRef) -> Result<Self> {
         let (keys, _) = Self::of(values)?;
-        if keys.len() == values.len() {
-            Ok(keys)
-        } else {
-            Err(Error::corrupt("the model's keys are not distinct"))
-        }
+        if keys.len() == values.len() { Ok(keys) } else { Err(Error::corrupt("the model's keys are not distinct")) }
     }
 
     /// Each row's number; `None` for NULL, for an unknown key and for what cannot be a key of this type.
@@ -85,7 +81,11 @@ impl Index {
     }
 
     /// Numbers each row; `unseen(row, next)` says whether a key seen first at `row` gets the number `next`.
-    fn visit(&mut self, column: &ArrayRef, mut unseen: impl FnMut(usize, u32) -> Option<u32>) -> Result<Vec<Option<u32>>> {
+    fn visit(
+        &mut self,
+        column: &ArrayRef,
+        mut unseen: impl FnMut(usize, u32) -> Option<u32>,
+    ) -> Result<Vec<Option<u32>>> {
         let mut codes = Vec::with_capacity(column.len());
         match self {
             Self::Whole(known) => {
@@ -147,11 +147,10 @@ fn normal(column: &ArrayRef) -> Result<ArrayRef> {
             }
             Ok(cast_with_options(&floats, &DataType::Int64, &strict)?)
         }
-        DataType::Struct(_) | DataType::List(_) | DataType::LargeList(_) | DataType::Map(_, _) => Err(Error::new(
-            Kind::WrongType,
-            format!("a column of type {} cannot be a key", column.data_type()),
-        )
-        .hint("use a number, text, uuid or date as the key")),
+        DataType::Struct(_) | DataType::List(_) | DataType::LargeList(_) | DataType::Map(_, _) => {
+            Err(Error::new(Kind::WrongType, format!("a column of type {} cannot be a key", column.data_type()))
+                .hint("use a number, text, uuid or date as the key"))
+        }
         _ => Ok(Arc::clone(column)),
     }
 }

@@ -2,8 +2,8 @@
 
 use std::hash::{Hash, Hasher};
 
-use datafusion::arrow::compute::{concat_batches, take_record_batch};
 use datafusion::arrow::array::UInt32Array;
+use datafusion::arrow::compute::{concat_batches, take_record_batch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::arrow::row::{RowConverter, SortField};
@@ -75,10 +75,8 @@ mod tests {
     use super::*;
 
     fn batch(ids: Vec<Option<i64>>, names: Vec<&str>) -> RecordBatch {
-        let schema = Schema::new(vec![
-            Field::new("id", DataType::Int64, true),
-            Field::new("name", DataType::Utf8, true),
-        ]);
+        let schema =
+            Schema::new(vec![Field::new("id", DataType::Int64, true), Field::new("name", DataType::Utf8, true)]);
         RecordBatch::try_new(
             Arc::new(schema),
             vec![Arc::new(Int64Array::from(ids)), Arc::new(StringArray::from(names))],

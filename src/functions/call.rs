@@ -44,8 +44,11 @@ impl Call {
                 Some(name) => named.push((name, value)),
                 None if named.is_empty() => positional.push_back(value),
                 None => {
-                    return Err(Error::new(Kind::Syntax, format!("{function}(): a positional argument follows a named one"))
-                        .hint("put the arguments without => first"));
+                    return Err(Error::new(
+                        Kind::Syntax,
+                        format!("{function}(): a positional argument follows a named one"),
+                    )
+                    .hint("put the arguments without => first"));
                 }
             }
         }
@@ -69,11 +72,16 @@ impl Call {
         match self.next("model") {
             Some(ast::Expr::Value(value)) => match value.value.into_string() {
                 Some(name) => planner.registry().get(&name),
-                None => Err(Error::new(Kind::WrongType, format!("{function}() wants the model's name as a text first"))),
+                None => {
+                    Err(Error::new(Kind::WrongType, format!("{function}() wants the model's name as a text first")))
+                }
             },
-            Some(other) => Err(Error::new(Kind::WrongType, format!("{function}() wants the model's name as a text, not {other}"))
-                .hint("the columns of the result depend on the model, so its name must stand in the query")),
-            None => Err(Error::invalid(format!("{function}() wants a model's name first")).hint(format!("{function}('model', …)"))),
+            Some(other) => {
+                Err(Error::new(Kind::WrongType, format!("{function}() wants the model's name as a text, not {other}"))
+                    .hint("the columns of the result depend on the model, so its name must stand in the query"))
+            }
+            None => Err(Error::invalid(format!("{function}() wants a model's name first"))
+                .hint(format!("{function}('model', …)"))),
         }
     }
 
@@ -128,9 +136,9 @@ pub fn typed(expr: Expr, data_type: &DataType) -> Result<Expr> {
         }
         Expr::Literal(value, _) if value.data_type() != *data_type => {
             let shown = value.to_string();
-            let value = value.cast_to(data_type).map_err(|_| {
-                Error::new(Kind::InvalidText, format!("\"{shown}\" is not of type {data_type}"))
-            })?;
+            let value = value
+                .cast_to(data_type)
+                .map_err(|_| Error::new(Kind::InvalidText, format!("\"{shown}\" is not of type {data_type}")))?;
             datafusion::prelude::lit(value)
         }
         literal @ Expr::Literal(..) => literal,

@@ -24,7 +24,10 @@ impl Function for Embed {
             summary: "The vector that a matrix_factorization model has learned for a customer. NULL for NULL and for a \
                       customer whom the model does not know.",
             syntax: &["embed('model', customer_id)"],
-            arguments: &[("model", "name, or name@version"), ("customer_id", "the customer's key, of the type in training")],
+            arguments: &[
+                ("model", "name, or name@version"),
+                ("customer_id", "the customer's key, of the type in training"),
+            ],
             returns: &[("embed", "real[] of length num_factors")],
             example: "SELECT customer_id, embed('taste', customer_id) AS vector FROM customers WHERE customer_id = 1",
         }
@@ -36,7 +39,9 @@ impl Function for Embed {
             returns: |fitted, args| {
                 recommender(fitted)?;
                 if args.len() != 1 {
-                    return Err(Error::invalid("embed() takes a model and a customer").hint("embed('taste', customer_id)"));
+                    return Err(
+                        Error::invalid("embed() takes a model and a customer").hint("embed('taste', customer_id)")
+                    );
                 }
                 Ok(DataType::List(Arc::new(Field::new_list_field(DataType::Float32, true))))
             },

@@ -34,10 +34,19 @@ impl Function for Evaluate {
                 ("threshold", "probability from which the positive of two classes is predicted"),
             ],
             returns: &[
-                ("precision, recall, accuracy, f1_score, log_loss, roc_auc, pr_auc", "classification; macro averages for more than two classes"),
+                (
+                    "precision, recall, accuracy, f1_score, log_loss, roc_auc, pr_auc",
+                    "classification; macro averages for more than two classes",
+                ),
                 ("davies_bouldin_index, mean_squared_distance", "kmeans, on standardised columns"),
-                ("ndcg_at_10, recall_at_10, precision_at_10, map_at_10, hit_rate_at_10", "recommenders; evaluate_ranking() has more"),
-                ("population_stability_index", "rfm: how far the tiers have moved since training; over 0.25 is a shift"),
+                (
+                    "ndcg_at_10, recall_at_10, precision_at_10, map_at_10, hit_rate_at_10",
+                    "recommenders; evaluate_ranking() has more",
+                ),
+                (
+                    "population_stability_index",
+                    "rfm: how far the tiers have moved since training; over 0.25 is a shift",
+                ),
                 ("baseline_…", "the same metric of the baseline"),
                 ("n_rows, n_users, n_cold_users", "what the figures rest on"),
             ],
@@ -61,8 +70,11 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
         (None, None) => {
             let stored = planner.registry().evaluation(&fitted)?;
             if stored.is_empty() {
-                return Err(Error::new(Kind::NotReady, format!("no rows were held out when model \"{}\" was trained", fitted.name))
-                    .hint(format!("give rows: evaluate('{}', (SELECT …))", fitted.name.name)));
+                return Err(Error::new(
+                    Kind::NotReady,
+                    format!("no rows were held out when model \"{}\" was trained", fitted.name),
+                )
+                .hint(format!("give rows: evaluate('{}', (SELECT …))", fitted.name.name)));
             }
             numbers_row(&stored)
         }

@@ -33,7 +33,10 @@ impl Function for EvaluateRanking {
                 ("model", "a model that recommends: name, or name@version"),
                 ("query", "one row for each product that a customer took"),
                 ("k", "length of the ranking; 10 by default"),
-                ("exclude_seen", "products the customer had in training are neither recommended nor expected; true by default"),
+                (
+                    "exclude_seen",
+                    "products the customer had in training are neither recommended nor expected; true by default",
+                ),
             ],
             returns: &[
                 ("metric", "ndcg, recall, precision, map, mrr, hit_rate, coverage"),
@@ -59,10 +62,8 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     let fitted = call.model(planner)?;
     let names = recommender(&fitted)?.history().names.clone();
     let input = call.relation(planner, "query")?.ok_or_else(|| {
-        Error::invalid("evaluate_ranking() wants a query of customers and products after the model").hint(format!(
-            "evaluate_ranking('{}', (SELECT {}, {} FROM …))",
-            fitted.name.name, names.user, names.item
-        ))
+        Error::invalid("evaluate_ranking() wants a query of customers and products after the model")
+            .hint(format!("evaluate_ranking('{}', (SELECT {}, {} FROM …))", fitted.name.name, names.user, names.item))
     })?;
     let k = call.option(planner, "k", &DataType::Int64)?.unwrap_or_else(|| lit(10i64));
     let exclude_seen = call.option(planner, "exclude_seen", &DataType::Boolean)?.unwrap_or_else(|| lit(true));
@@ -105,14 +106,8 @@ fn finish(fitted: &Fitted, options: &[ScalarValue], rows: &RecordBatch) -> Resul
         [ScalarValue::Int64(Some(k)), ScalarValue::Boolean(exclude_seen)] => (*k, exclude_seen.unwrap_or(true)),
         _ => return Err(Error::invalid("k must be a whole number and exclude_seen true or false")),
     };
-    let found = evaluate_ranking(
-        recommender(fitted)?,
-        rows.column(0),
-        rows.column(1),
-        Ask::checked_k(k)?,
-        exclude_seen,
-        SEED,
-    )?;
+    let found =
+        evaluate_ranking(recommender(fitted)?, rows.column(0), rows.column(1), Ask::checked_k(k)?, exclude_seen, SEED)?;
     list_value(&table(k, found)?)
 }
 

@@ -188,4 +188,3 @@ pub fn list_value(rows: &RecordBatch) -> Result<ScalarValue> {
     let list = crate::frame::list_of_structs(&fields, rows, &[Some(rows.num_rows())])?;
     Ok(ScalarValue::List(Arc::new(list)))
 }
-

@@ -67,7 +67,12 @@ pub fn one_row() -> Result<LogicalPlan> {
 }
 
 /// `function('model@3', before…, 'name', column, …)` for every input that the model wants.
-pub fn call_with_inputs(function: Arc<ScalarUDF>, fitted: &Fitted, before: Vec<Expr>, input: &LogicalPlan) -> Result<Expr> {
+pub fn call_with_inputs(
+    function: Arc<ScalarUDF>,
+    fitted: &Fitted,
+    before: Vec<Expr>,
+    input: &LogicalPlan,
+) -> Result<Expr> {
     let mut args = vec![lit(fitted.name.to_string())];
     args.extend(before);
     args.extend(input_args(fitted, &fitted.model.signature().inputs, input)?);
@@ -109,9 +114,8 @@ pub fn gathered(plan: LogicalPlan) -> Result<Expr> {
 
 /// One row of numbers under their names; counts (`n_…`) as bigint.
 pub fn numbers_row(values: &[(String, Option<f64>)]) -> Result<LogicalPlan> {
-    let column = |(name, value): &(String, Option<f64>)| {
-        metric(lit(ScalarValue::Float64(*value)), name).alias(name.clone())
-    };
+    let column =
+        |(name, value): &(String, Option<f64>)| metric(lit(ScalarValue::Float64(*value)), name).alias(name.clone());
     let columns: Vec<Expr> = values.iter().map(column).collect();
     Ok(LogicalPlanBuilder::empty(true).project(columns)?.build()?)
 }

@@ -39,7 +39,10 @@ impl Function for Predict {
             returns: &[
                 ("predicted_<label>", "classification: the class"),
                 ("predicted_<label>_prob", "its probability; of true or 1 where the label is boolean or 0/1"),
-                ("centroid_id, centroid_distance", "kmeans: the nearest cluster, from 1, and the distance to its middle"),
+                (
+                    "centroid_id, centroid_distance",
+                    "kmeans: the nearest cluster, from 1, and the distance to its middle",
+                ),
                 ("r_score, f_score, m_score, rfm_score", "rfm: the scores"),
             ],
             example: "SELECT payment_id, predicted_is_fraud_prob\n\
@@ -103,7 +106,8 @@ fn outputs(fitted: &Fitted) -> Result<&datafusion::arrow::datatypes::Fields> {
 fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     let fitted = call.model(planner)?;
     let input = call.relation(planner, "query")?.ok_or_else(|| {
-        Error::invalid("predict() wants a query after the model").hint(format!("predict('{}', (SELECT …))", fitted.name.name))
+        Error::invalid("predict() wants a query after the model")
+            .hint(format!("predict('{}', (SELECT …))", fitted.name.name))
     })?;
     let threshold = call.option(planner, "threshold", &DataType::Float64)?;
     call.finish(&["threshold"])?;

@@ -37,10 +37,16 @@ impl Function for Recommend {
             ],
             arguments: &[
                 ("model", "a model that recommends: name, or name@version"),
-                ("users", "a query whose first column, or the one named as in training, is the customer; or one customer"),
+                (
+                    "users",
+                    "a query whose first column, or the one named as in training, is the customer; or one customer",
+                ),
                 ("items", "products in a basket instead of a customer"),
                 ("k", "how many products at most; 10 by default"),
-                ("exclude_seen", "leave out what the customer had in the training data, or has in the basket; true by default"),
+                (
+                    "exclude_seen",
+                    "leave out what the customer had in the training data, or has in the basket; true by default",
+                ),
                 ("candidates", "a query, or an array, of the only products to choose from"),
                 ("cold_start", "'popular' (default) or 'none': what a customer whom the model does not know gets"),
             ],
@@ -161,8 +167,10 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     let parts = [("rank", "rank"), ("item", names.item.as_str()), ("score", "score"), ("source", "source")];
     match (who, basket) {
         (Some(_), Some(_)) => Err(Error::invalid("recommend() takes customers or items, not both")),
-        (None, None) => Err(Error::invalid("recommend() wants customers or a basket after the model")
-            .hint(format!("recommend('{0}', (SELECT {1} FROM …)) or recommend('{0}', items => ARRAY[…])", fitted.name.name, names.user))),
+        (None, None) => Err(Error::invalid("recommend() wants customers or a basket after the model").hint(format!(
+            "recommend('{0}', (SELECT {1} FROM …)) or recommend('{0}', items => ARRAY[…])",
+            fitted.name.name, names.user
+        ))),
         (None, Some(items_given)) => {
             let basket = list_of(planner.constant(items_given)?, &items)?;
             let args = [model, basket].into_iter().chain(options).collect();
@@ -197,11 +205,10 @@ fn distinct_users(plan: LogicalPlan, user: &str) -> Result<LogicalPlan> {
 fn list_of(expr: Expr, items: &DataType) -> Result<Expr> {
     let list = DataType::List(Arc::new(Field::new_list_field(items.clone(), true)));
     match expr {
-        Expr::Literal(value, _) if !matches!(value, ScalarValue::List(_) | ScalarValue::Utf8(_)) => Err(Error::new(
-            Kind::WrongType,
-            format!("an array of products is wanted, not {value}"),
-        )
-        .hint("write ARRAY['A', 'B']")),
+        Expr::Literal(value, _) if !matches!(value, ScalarValue::List(_) | ScalarValue::Utf8(_)) => {
+            Err(Error::new(Kind::WrongType, format!("an array of products is wanted, not {value}"))
+                .hint("write ARRAY['A', 'B']"))
+        }
         // '{A,B}' is how Postgres clients send an array as text.
         Expr::Literal(ScalarValue::Utf8(Some(text)), _) => {
             let inner = text.trim().trim_start_matches('{').trim_end_matches('}');

@@ -118,7 +118,8 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
         let seconds = |expr: Expr| cast(cast(expr, DataType::Int64), DataType::Float64) / lit(1e6);
         (seconds(col("as_of")) - seconds(col(from))) / lit(SECONDS_A_DAY)
     };
-    let mut with_as_of = vec![col("customer"), col("first_ts"), col("last_ts"), col("frequency"), col("monetary_value")];
+    let mut with_as_of =
+        vec![col("customer"), col("first_ts"), col("last_ts"), col("frequency"), col("monetary_value")];
     let measured = vec![
         col("customer"),
         days("last_ts").alias("recency"),
@@ -155,15 +156,12 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     };
     let mut scored: Vec<Expr> =
         ["customer", "recency", "frequency", "monetary_value", "t", "first_ts", "last_ts"].map(col).to_vec();
-    scored.extend([
-        score("r")?.alias("r_score"),
-        score("f")?.alias("f_score"),
-        score("m")?.alias("m_score"),
-    ]);
+    scored.extend([score("r")?.alias("r_score"), score("f")?.alias("f_score"), score("m")?.alias("m_score")]);
     let tier = tier_function().call(vec![col("r_score"), col("f_score"), col("m_score"), lit(bins)]);
     let mut named = vec![col("customer").alias(name)];
     named.extend(
-        ["recency", "frequency", "monetary_value", "t", "first_ts", "last_ts", "r_score", "f_score", "m_score"].map(col),
+        ["recency", "frequency", "monetary_value", "t", "first_ts", "last_ts", "r_score", "f_score", "m_score"]
+            .map(col),
     );
     named.push(tier.alias("tier"));
     Ok(ranked.project(scored)?.project(named)?.build()?)
@@ -179,12 +177,18 @@ fn columns(input: &LogicalPlan) -> Result<[Column; 3]> {
     })?;
     let type_of = |at: usize| input.schema().field(at).data_type();
     if !matches!(type_of(1), DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64) {
-        return Err(Error::new(Kind::WrongType, format!("rfm(): column \"{}\" must be a timestamp or date, not {}", ts.name, type_of(1)))
-            .hint("the second column is the time of the order; cast it: order_ts::timestamp"));
+        return Err(Error::new(
+            Kind::WrongType,
+            format!("rfm(): column \"{}\" must be a timestamp or date, not {}", ts.name, type_of(1)),
+        )
+        .hint("the second column is the time of the order; cast it: order_ts::timestamp"));
     }
     if !type_of(2).is_numeric() {
-        return Err(Error::new(Kind::WrongType, format!("rfm(): column \"{}\" must be a number, not {}", amount.name, type_of(2)))
-            .hint("the third column is the amount of the order"));
+        return Err(Error::new(
+            Kind::WrongType,
+            format!("rfm(): column \"{}\" must be a number, not {}", amount.name, type_of(2)),
+        )
+        .hint("the third column is the amount of the order"));
     }
     Ok([customer, ts, amount])
 }

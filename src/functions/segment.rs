@@ -33,7 +33,10 @@ impl Function for Segment {
             ],
             returns: &[
                 ("segment", "name or number of the segment"),
-                ("segment_confidence", "kmeans: 1 − d₁/d₂ of the two nearest centroids; classes: the probability; rfm: 1"),
+                (
+                    "segment_confidence",
+                    "kmeans: 1 − d₁/d₂ of the two nearest centroids; classes: the probability; rfm: 1",
+                ),
             ],
             example: "SELECT segment, count(*) AS customers\n\
                       FROM segment('tiers', (SELECT * FROM rfm((SELECT customer_id, order_ts, amount FROM orders))))\n\
@@ -80,7 +83,8 @@ fn rows_function() -> ModelFunction {
 fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     let fitted = call.model(planner)?;
     let input = call.relation(planner, "query")?.ok_or_else(|| {
-        Error::invalid("segment() wants a query after the model").hint(format!("segment('{}', (SELECT …))", fitted.name.name))
+        Error::invalid("segment() wants a query after the model")
+            .hint(format!("segment('{}', (SELECT …))", fitted.name.name))
     })?;
     call.finish(&[])?;
     if fitted.model.recommender().is_some() {

@@ -27,7 +27,10 @@ impl Function for SimilarItems {
         Doc {
             summary: "The products most like one, or like each of a query, by the cosine of their factors. An unknown \
                       product has none.",
-            syntax: &["similar_items('model', item [, k => 10])", "similar_items('model', (SELECT item …) [, k => 10])"],
+            syntax: &[
+                "similar_items('model', item [, k => 10])",
+                "similar_items('model', (SELECT item …) [, k => 10])",
+            ],
             arguments: &[
                 ("model", "a matrix_factorization model: name, or name@version"),
                 ("item", "one product, or a query of products"),

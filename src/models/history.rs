@@ -1,8 +1,8 @@
 //! What every recommender remembers: who its customers and products are, and who had what already.
 
+use datafusion::arrow::array::AsArray;
 use datafusion::arrow::array::{ArrayRef, Float32Array, UInt32Array};
 use datafusion::arrow::datatypes::{DataType, Schema, UInt32Type};
-use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Field, Float32Type};
 use datafusion::arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
@@ -93,7 +93,8 @@ impl History {
             .zip(ratings.values())
             .map(|((user, item), rating)| (*user, *item, *rating))
             .collect();
-        let inside = |(user, item, _): &(u32, u32, f32)| (*user as usize) < users.len() && (*item as usize) < items.len();
+        let inside =
+            |(user, item, _): &(u32, u32, f32)| (*user as usize) < users.len() && (*item as usize) < items.len();
         if !triplets.iter().all(inside) {
             return Err(damaged());
         }

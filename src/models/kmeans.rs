@@ -131,7 +131,13 @@ impl Algorithm for KMeans {
 }
 
 impl KMeansModel {
-    fn new(features: Features, inputs: Vec<Input>, centroids: Array2<f64>, sizes: Vec<usize>, names: Vec<String>) -> Self {
+    fn new(
+        features: Features,
+        inputs: Vec<Input>,
+        centroids: Array2<f64>,
+        sizes: Vec<usize>,
+        names: Vec<String>,
+    ) -> Self {
         let outputs =
             Fields::from(vec![field("centroid_id", DataType::Int64), field("centroid_distance", DataType::Float64)]);
         let signature = Signature { inputs, label: None, outputs };
@@ -238,4 +244,3 @@ impl Model for KMeansModel {
         Ok(RecordBatch::try_from_iter(table)?)
     }
 }
-

@@ -133,7 +133,9 @@ fn labelled(cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<(S
     let labels = rows.column(at);
     if labels.len() == labels.logical_null_count() {
         return Err(match rows.num_rows() {
-            0 => Error::invalid("the query gives no rows to train on").hint("run the SELECT alone and look at its rows"),
+            0 => {
+                Error::invalid("the query gives no rows to train on").hint("run the SELECT alone and look at its rows")
+            }
             n => Error::invalid(format!("the label \"{named}\" is NULL in all {n} rows"))
                 .hint("the model learns from rows whose label is known"),
         });
@@ -154,13 +156,18 @@ fn classes(name: &str, labels: &ArrayRef) -> Result<Keys> {
     })?;
     if found.len() < 2 {
         let only = datafusion::arrow::util::display::array_value_to_string(found.values(), 0).unwrap_or_default();
-        return Err(Error::invalid(format!("the label \"{name}\" has only one class, {only}: there is nothing to tell apart"))
-            .hint("give rows of at least two classes"));
+        return Err(Error::invalid(format!(
+            "the label \"{name}\" has only one class, {only}: there is nothing to tell apart"
+        ))
+        .hint("give rows of at least two classes"));
     }
     const MAX_CLASSES: usize = 1_000;
     if found.len() > MAX_CLASSES {
-        return Err(Error::invalid(format!("the label \"{name}\" has {} classes, more than {MAX_CLASSES}", found.len()))
-            .hint("is it a number to be estimated rather than a class?"));
+        return Err(Error::invalid(format!(
+            "the label \"{name}\" has {} classes, more than {MAX_CLASSES}",
+            found.len()
+        ))
+        .hint("is it a number to be estimated rather than a class?"));
     }
     Keys::stored(&sort(found.values(), None)?)
 }
@@ -260,7 +267,8 @@ impl Model for LogisticRegModel {
         let probabilities = logistic::probabilities(&self.weights, self.features.matrix(rows)?.view());
         let decided = self.decide(&probabilities, ask)?;
         let yes_or_no = self.is_yes_or_no();
-        let probability = |(row, class): (usize, &u32)| probabilities[[row, if yes_or_no { 1 } else { *class as usize }]];
+        let probability =
+            |(row, class): (usize, &u32)| probabilities[[row, if yes_or_no { 1 } else { *class as usize }]];
         let columns: Vec<ArrayRef> = vec![
             self.classes.take(&decided)?,
             Arc::new(Float64Array::from_iter_values(decided.iter().enumerate().map(probability))),

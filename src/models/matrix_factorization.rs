@@ -11,9 +11,7 @@ use crate::frame::{Artefact, Roles, matrix_rows, rows_matrix};
 use crate::kernels::{als, topk};
 use crate::models::history::History;
 use crate::models::recommender::evaluate_ranking;
-use crate::models::{
-    Algorithm, Ask, FitContext, Model, Opt, Options, PredictAsk, Range, Recommender, Signature, Task,
-};
+use crate::models::{Algorithm, Ask, FitContext, Model, Opt, Options, PredictAsk, Range, Recommender, Signature, Task};
 
 pub struct MatrixFactorization;
 
@@ -189,8 +187,7 @@ impl Algorithm for MatrixFactorization {
 
 impl MatrixFactorizationModel {
     fn new(history: History, factors: als::Factors, alpha: f32, regularization: f32) -> Self {
-        let signature =
-            Signature { inputs: history.names.inputs.clone(), label: None, outputs: Fields::empty() };
+        let signature = Signature { inputs: history.names.inputs.clone(), label: None, outputs: Fields::empty() };
         let gram = als::gram(factors.items.view(), regularization);
         Self { history, factors, gram, alpha, regularization, signature }
     }

@@ -198,7 +198,13 @@ mod tests {
             default: Some("64"),
             doc: "",
         },
-        Opt { name: "l2_reg", aliases: &[], range: Range::Number { min: 0.0, max: f64::INFINITY }, default: None, doc: "" },
+        Opt {
+            name: "l2_reg",
+            aliases: &[],
+            range: Range::Number { min: 0.0, max: f64::INFINITY },
+            default: None,
+            doc: "",
+        },
     ];
 
     fn check(given: &[(&str, Value)]) -> Result<Options> {

@@ -8,7 +8,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use crate::error::{Error, Result};
 use crate::frame::{Artefact, Roles};
 use crate::models::history::History;
-use crate::models::matrix_factorization::{evaluate_pairs, RANKING_METRICS, ROLE_OPTIONS};
+use crate::models::matrix_factorization::{RANKING_METRICS, ROLE_OPTIONS, evaluate_pairs};
 use crate::models::recommender::popular;
 use crate::models::{Algorithm, Ask, FitContext, Model, Opt, Options, PredictAsk, Recommender, Signature, Task};
 
@@ -64,8 +64,7 @@ impl Algorithm for Popularity {
 
 impl PopularityModel {
     fn new(history: History) -> Self {
-        let signature =
-            Signature { inputs: history.names.inputs.clone(), label: None, outputs: Fields::empty() };
+        let signature = Signature { inputs: history.names.inputs.clone(), label: None, outputs: Fields::empty() };
         Self { history, signature }
     }
 }

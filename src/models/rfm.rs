@@ -75,8 +75,10 @@ impl Algorithm for Rfm {
             let known: Vec<f64> = values.iter().copied().flatten().collect();
             match known.iter().find(|value| !value.is_finite()) {
                 Some(odd) => Err(Error::invalid(format!("column \"{name}\" holds {odd}"))),
-                None if known.is_empty() => Err(Error::invalid(format!("column \"{name}\" has no values to learn from"))
-                    .hint("run the SELECT alone and look at its rows")),
+                None if known.is_empty() => {
+                    Err(Error::invalid(format!("column \"{name}\" has no values to learn from"))
+                        .hint("run the SELECT alone and look at its rows"))
+                }
                 None => Ok(rfm::edges(&known, bins)),
             }
         };
@@ -106,7 +108,8 @@ impl Algorithm for Rfm {
 }
 
 fn signature() -> Signature {
-    let input = |name: &&str| Input { name: (*name).to_owned(), data_type: "Float64".to_owned(), role: "number".to_owned() };
+    let input =
+        |name: &&str| Input { name: (*name).to_owned(), data_type: "Float64".to_owned(), role: "number".to_owned() };
     Signature {
         inputs: COLUMNS.iter().map(input).collect(),
         label: None,

@@ -69,13 +69,12 @@ impl statement::Grammar for Grammar {
         };
         let name = model_name(parser)?;
         if at_words(parser, &["TRANSFORM"]) {
-            return Err(Error::unsupported("TRANSFORM is not supported yet")
-                .hint("compute the columns in the query; scaling and categories are learned and stored with the model"));
+            return Err(Error::unsupported("TRANSFORM is not supported yet").hint(
+                "compute the columns in the query; scaling and categories are learned and stored with the model",
+            ));
         }
         if !take_words(parser, &["OPTIONS"]) && !take_words(parser, &["WITH"]) {
-            return parser
-                .expected("OPTIONS (model_type = '…')", parser.peek_token())
-                .map_err(syntax);
+            return parser.expected("OPTIONS (model_type = '…')", parser.peek_token()).map_err(syntax);
         }
         let options = options(parser)?;
         parser.expect_keyword(Keyword::AS).map_err(syntax)?;
@@ -118,7 +117,9 @@ fn value(parser: &mut Parser) -> Result<Value> {
         Token::Number(text, _) => {
             let text = if negative { format!("-{text}") } else { text };
             let whole = text.parse().map(Value::Whole);
-            whole.or_else(|_| text.parse().map(Value::Number)).map_err(|_| Error::invalid(format!("{text} is not a number")))
+            whole
+                .or_else(|_| text.parse().map(Value::Number))
+                .map_err(|_| Error::invalid(format!("{text} is not a number")))
         }
         Token::SingleQuotedString(text) if !negative => Ok(Value::Text(text)),
         Token::Word(word) if !negative => match word.value.to_lowercase().as_str() {
@@ -143,7 +144,11 @@ impl Own for CreateModel {
         }
         let (schema, batches, _reserved) = self.read(session, run).await?;
         let n_read: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        run.notice(format!("read {n_read} rows in {:.1} s; training {}", started.elapsed().as_secs_f64(), algorithm.name()));
+        run.notice(format!(
+            "read {n_read} rows in {:.1} s; training {}",
+            started.elapsed().as_secs_f64(),
+            algorithm.name()
+        ));
         let trained = fit(algorithm, schema, batches, options.clone(), run).await?;
         let seconds = started.elapsed().as_secs_f64();
         // From here on nothing waits: the model is either committed whole, or was cancelled before.
@@ -192,8 +197,8 @@ impl CreateModel {
         let state = session.context.state();
         let statement = Sql::Statement(Box::new(ast::Statement::Query(self.query.clone())));
         let plan = state.statement_to_plan(statement).await?;
-        let reserved = MemoryConsumer::new(format!("CREATE MODEL {}", self.name))
-            .register(&state.runtime_env().memory_pool);
+        let reserved =
+            MemoryConsumer::new(format!("CREATE MODEL {}", self.name)).register(&state.runtime_env().memory_pool);
         session
             .on_work_threads(run, async move {
                 let mut stream = Session::stream(state, plan).await?;

@@ -83,7 +83,10 @@ impl Own for DescribeModel {
         lines.push(("training_seconds", format!("{:.1}", facts["seconds"].as_f64().unwrap_or_default())));
         lines.extend(facts["label"].as_str().map(|label| ("label", label.to_owned())));
         for input in facts["inputs"].as_array().into_iter().flatten() {
-            lines.push(("input", format!("{} {} ({})", text_of(&input["name"]), text_of(&input["data_type"]), text_of(&input["role"]))));
+            lines.push((
+                "input",
+                format!("{} {} ({})", text_of(&input["name"]), text_of(&input["data_type"]), text_of(&input["role"])),
+            ));
         }
         for (name, value) in facts["options"].as_object().into_iter().flatten() {
             lines.push(("option", format!("{name} = {}", text_of(value))));

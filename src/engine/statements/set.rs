@@ -16,10 +16,18 @@ pub struct Grammar;
 #[derive(Debug)]
 enum Set {
     /// `None`: back to the default.
-    One { name: String, value: Option<String>, tag: &'static str },
-    ResetAll { tag: &'static str },
+    One {
+        name: String,
+        value: Option<String>,
+        tag: &'static str,
+    },
+    ResetAll {
+        tag: &'static str,
+    },
     /// Accepted, with nothing to do.
-    Nothing { tag: &'static str },
+    Nothing {
+        tag: &'static str,
+    },
 }
 
 impl statement::Grammar for Grammar {

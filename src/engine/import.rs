@@ -142,10 +142,12 @@ async fn read(context: &SessionContext, file: &Path) -> Result<DataFrame> {
             context.read_csv(url, options).await
         }
         Some("json" | "jsonl" | "ndjson") => {
-            let mut options = JsonReadOptions::default();
-            options.file_extension = &extension;
-            options.file_compression_type = compression;
-            options.schema_infer_max_records = ROWS_TO_INFER;
+            let options = JsonReadOptions {
+                file_extension: &extension,
+                file_compression_type: compression,
+                schema_infer_max_records: ROWS_TO_INFER,
+                ..Default::default()
+            };
             context.read_json(url, options).await
         }
         Some("parquet" | "pq") => {

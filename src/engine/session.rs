@@ -400,7 +400,7 @@ fn columns(state: &SessionState, plan: &LogicalPlan) -> Result<Option<SchemaRef>
             Err(Error::unsupported(format!("{} is not supported", plan.display())))
         }
         plan => {
-            let analyzed = state.analyzer().execute_and_check(plan.clone(), &state.config_options(), |_, _| {});
+            let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
             let plan = analyzed.as_ref().unwrap_or(plan);
             Ok(Some(Arc::clone(plan.schema().inner())))
         }

@@ -26,8 +26,11 @@ pub struct ModelFunction {
     /// The answers for a batch.
     pub run: fn(&Fitted, &Given) -> Result<ArrayRef>,
     /// What the call is turned into while planning, if into something else.
-    pub rewrite: Option<fn(&Arc<Registry>, Vec<Expr>) -> Result<Expr>>,
+    pub rewrite: Option<Rewrite>,
 }
+
+/// A call's arguments, the model among them, made into another expression.
+pub type Rewrite = fn(&Arc<Registry>, Vec<Expr>) -> Result<Expr>;
 
 /// The arguments after the model, for one batch.
 pub struct Given<'a> {

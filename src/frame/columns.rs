@@ -9,6 +9,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Fields, Float64Type, Schema}
 use datafusion::arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Kind, Result, nearest};
+use crate::frame::sql_name;
 
 /// The position of a column by name: exactly, or else ignoring case.
 pub fn column(schema: &Schema, name: &str) -> Result<usize> {
@@ -29,7 +30,7 @@ pub fn column(schema: &Schema, name: &str) -> Result<usize> {
 pub fn numbers(array: &ArrayRef) -> Result<Vec<Option<f64>>> {
     let strict = CastOptions { safe: false, ..Default::default() };
     let seconds = match array.data_type() {
-        DataType::Timestamp(unit, zone) => {
+        DataType::Timestamp(unit, _) => {
             let ticks = cast_with_options(array, &DataType::Int64, &strict)?;
             let per_second = match unit {
                 datafusion::arrow::datatypes::TimeUnit::Second => 1.0,
@@ -37,15 +38,26 @@ pub fn numbers(array: &ArrayRef) -> Result<Vec<Option<f64>>> {
                 datafusion::arrow::datatypes::TimeUnit::Microsecond => 1e6,
                 datafusion::arrow::datatypes::TimeUnit::Nanosecond => 1e9,
             };
-            let _ = zone;
             Some((ticks, per_second))
         }
         DataType::Date32 => Some((cast_with_options(array, &DataType::Int32, &strict)?, 1.0 / 86_400.0)),
+        DataType::Date64 => Some((cast_with_options(array, &DataType::Int64, &strict)?, 1e3)),
         _ => None,
     };
     let (array, per_second) = seconds.unwrap_or_else(|| (Arc::clone(array), 1.0));
     let floats = cast_with_options(&array, &DataType::Float64, &strict)?;
     Ok(floats.as_primitive::<Float64Type>().iter().map(|value| value.map(|value| value / per_second)).collect())
+}
+
+/// A column of numbers as 64-bit floats. Texts, times and truths are no numbers, even where they could be cast to some.
+pub fn measures(array: &ArrayRef, name: &str) -> Result<Vec<Option<f64>>> {
+    match array.data_type() {
+        data_type if data_type.is_numeric() || data_type == &DataType::Null => numbers(array),
+        other => {
+            Err(Error::new(Kind::WrongType, format!("column \"{name}\" must be a number, not {}", sql_name(other)))
+                .hint(format!("cast it in the query if it holds numbers: {name}::double precision")))
+        }
+    }
 }
 
 /// A column as text; NULL stays NULL.

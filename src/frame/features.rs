@@ -9,7 +9,8 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
-use crate::frame::{column, exact, numbers, texts};
+use crate::frame::types::{is_date, is_moment, is_text};
+use crate::frame::{column, exact, numbers, sql_name, texts};
 
 /// Levels kept of one text column, the most frequent first. What is rarer counts as unseen.
 const MAX_LEVELS: usize = 256;
@@ -101,8 +102,11 @@ impl Feature {
             data_type if data_type.is_numeric() => Self::fit_number(name, &numbers(array)?),
             // A column that is NULL in every row has no type to go by; it says nothing either way.
             DataType::Null => Ok(Self::Number { name: name.to_owned(), mean: 0.0, scale: 1.0 }),
-            other => Err(Error::new(Kind::WrongType, format!("column \"{name}\" of type {other} cannot be a feature"))
-                .hint("leave it out of the query, or cast it to a number, text or timestamp")),
+            other => Err(Error::new(
+                Kind::WrongType,
+                format!("column \"{name}\" of type {} cannot be a feature", sql_name(other)),
+            )
+            .hint("leave it out of the query, or cast it to a number, text or timestamp")),
         }
     }
 
@@ -115,6 +119,12 @@ impl Feature {
         let n = known.len().max(1) as f64;
         let mean = known.iter().sum::<f64>() / n;
         let variance = known.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n;
+        if !variance.is_finite() {
+            return Err(Error::invalid(format!(
+                "column \"{name}\" holds numbers too large to be brought to one scale"
+            ))
+            .hint(format!("divide it, or take its logarithm: ln({name})")));
+        }
         let scale = if variance > 0.0 { variance.sqrt() } else { 1.0 };
         Ok(Self::Number { name: name.to_owned(), mean, scale })
     }
@@ -165,11 +175,18 @@ impl Feature {
 
     fn fill(&self, rows: &RecordBatch, matrix: &mut Array2<f64>, at: usize) -> Result<()> {
         let array = rows.column(column(&rows.schema(), self.name())?);
+        let given = array.data_type();
+        // A cast that works is no proof that the column means the same: a timestamp can be counted in seconds.
+        let (wanted, fits) = match self {
+            Self::Number { .. } => ("a number", given.is_numeric()),
+            Self::Category { .. } => ("a text or boolean", is_text(given) || given == &DataType::Boolean),
+            Self::Time { .. } => ("a timestamp", is_moment(given) || is_date(given)),
+        };
+        if !fits && given != &DataType::Null {
+            return Err(wrong_type(self.name(), wanted, given));
+        }
         match self {
-            Self::Number { name, mean, scale } => {
-                let values = numbers(array).map_err(|_| wrong_type(name, "a number", array.data_type()))?;
-                fill_number(&values, *mean, *scale, matrix, at);
-            }
+            Self::Number { mean, scale, .. } => fill_number(&numbers(array)?, *mean, *scale, matrix, at),
             Self::Category { levels, .. } => {
                 let places: HashMap<&Option<String>, usize> = levels.iter().zip(at..).collect();
                 for (row, value) in texts(array)?.iter().enumerate() {
@@ -178,11 +195,8 @@ impl Feature {
                     }
                 }
             }
-            Self::Time { name, parts } => {
-                if array.data_type().is_numeric() {
-                    return Err(wrong_type(name, "a timestamp", array.data_type()));
-                }
-                let seconds = numbers(array).map_err(|_| wrong_type(name, "a timestamp", array.data_type()))?;
+            Self::Time { parts, .. } => {
+                let seconds = numbers(array)?;
                 for (part, feature) in parts.iter().enumerate() {
                     let Self::Number { mean, scale, .. } = feature else { continue };
                     let values: Vec<Option<f64>> =
@@ -204,7 +218,8 @@ fn fill_number(values: &[Option<f64>], mean: f64, scale: f64, matrix: &mut Array
 }
 
 fn wrong_type(name: &str, wanted: &str, given: &DataType) -> Error {
-    Error::new(Kind::WrongType, format!("the model wants {wanted} in column \"{name}\", not {given}"))
+    Error::new(Kind::WrongType, format!("the model wants {wanted} in column \"{name}\", not {}", sql_name(given)))
+        .hint("cast the column to its type in training; DESCRIBE MODEL shows it")
 }
 
 /// One of [`TIME_PARTS`] of a moment in seconds since 1970, UTC.
@@ -253,6 +268,29 @@ mod tests {
     fn what_is_not_finite_is_refused_in_training() {
         let error = Features::fit(&rows(vec![Some(f64::NAN)], vec![None]), &["spend".into()]).unwrap_err();
         assert!(error.message.contains("spend") && error.message.contains("NaN"), "{error}");
+    }
+
+    #[test]
+    fn huge_numbers_are_refused_rather_than_lost() {
+        let error =
+            Features::fit(&rows(vec![Some(1e300), Some(-1e300)], vec![None; 2]), &["spend".into()]).unwrap_err();
+        assert!(error.message.contains("too large"), "{error}");
+    }
+
+    #[test]
+    fn a_column_of_another_kind_is_refused() {
+        let seen = rows(vec![Some(1.0), Some(3.0)], vec![Some("1"), Some("2")]);
+        let features = Features::fit(&seen, &["spend".into(), "country".into()]).unwrap();
+        let refused = |spend: ArrayRef, country: ArrayRef| {
+            let asked = RecordBatch::try_from_iter([("spend", spend), ("country", country)]).unwrap();
+            features.matrix(&asked).unwrap_err().message
+        };
+        let (numbers, texts) = (Arc::clone(seen.column(0)), Arc::clone(seen.column(1)));
+        let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![0, 1]));
+        assert_eq!(refused(times, Arc::clone(&texts)), "the model wants a number in column \"spend\", not timestamp");
+        assert_eq!(refused(Arc::clone(&texts), texts), "the model wants a number in column \"spend\", not text");
+        let message = "the model wants a text or boolean in column \"country\", not double precision";
+        assert_eq!(refused(Arc::clone(&numbers), numbers), message);
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Who did what with which product: rows of events as one sparse matrix.
 
+use std::collections::HashMap;
+
+use datafusion::arrow::array::{Array, BooleanArray};
+use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Result};
-use crate::frame::{Keys, column, numbers};
+use crate::frame::{Keys, column, measures};
 use crate::kernels::csr::Csr;
 
 /// Which column plays which part, as positions in the query's schema.
@@ -42,48 +46,140 @@ impl Roles {
     }
 }
 
-/// Rows as a matrix of customers × products, with the keys of both sides.
+/// Rows as a matrix of customers × products, with the keys of both sides. Who is in it has an interaction.
 #[derive(Debug, Clone)]
 pub struct Interactions {
     pub users: Keys,
     pub items: Keys,
     /// Sum of the ratings of each (customer, product).
     pub matrix: Csr,
-    /// Rows left out: a key or the rating was NULL, or the rating was not positive.
-    pub n_skipped: usize,
 }
 
 impl Interactions {
-    /// `rows` in canonical order (see [`super::canonical_order`]), so that codes and sums are always the same.
+    /// Of `rows` in canonical order (see [`super::canonical_order`]), so that codes and sums are always the same, what
+    /// [`taught`] leaves. Fails when that is nothing, and on ratings that are not finite numbers.
     pub fn from_rows(rows: &RecordBatch, roles: &Roles) -> Result<Self> {
+        let rows = taught(rows, roles)?;
         let (users, user_codes) = Keys::of(rows.column(roles.user))?;
         let (items, item_codes) = Keys::of(rows.column(roles.item))?;
-        let ratings = match roles.rating {
-            Some(at) => numbers(rows.column(at))?,
-            None => vec![Some(1.0); rows.num_rows()],
-        };
-        let mut triplets = Vec::with_capacity(rows.num_rows());
-        for ((user, item), rating) in user_codes.iter().zip(&item_codes).zip(&ratings) {
-            let (Some(user), Some(item), Some(rating)) = (user, item, rating) else { continue };
-            if !rating.is_finite() {
-                return Err(Error::invalid(format!(
-                    "the rating column holds {rating}, which is not a number to learn from"
-                ))
-                .hint("filter such rows out in the query: WHERE rating < 'Infinity'"));
-            }
-            if *rating > 0.0 {
-                triplets.push((*user, *item, *rating as f32));
-            }
-        }
-        let n_skipped = rows.num_rows() - triplets.len();
-        if triplets.is_empty() {
-            return Err(Error::invalid(match rows.num_rows() {
-                0 => "the query gives no rows to train on".to_owned(),
-                n => format!("none of the query's {n} rows has a customer, a product and a positive rating"),
-            })
-            .hint("run the SELECT alone and look at its rows"));
-        }
+        let ratings = ratings(&rows, roles)?;
+        let triplets: Vec<(u32, u32, f32)> = user_codes
+            .iter()
+            .zip(&item_codes)
+            .zip(&ratings)
+            .filter_map(|((user, item), rating)| Some(((*user)?, (*item)?, (*rating)? as f32)))
+            .collect();
         let matrix = Csr::from_triplets(users.len(), items.len(), &triplets)?;
-        Ok(Self { users, items, matrix, n_skipped })
+        Ok(Self { users, items, matrix })
+    }
+}
+
+/// The rows that teach something: with a customer, a product and a rating, and of a pair of customer and product whose
+/// ratings have a positive sum. A purchase that was taken back whole is none.
+pub fn taught(rows: &RecordBatch, roles: &Roles) -> Result<RecordBatch> {
+    let ratings = ratings(rows, roles)?;
+    let nulls = [roles.user, roles.item].map(|at| rows.column(at).logical_nulls());
+    let has_keys = |row: usize| nulls.iter().flatten().all(|nulls| nulls.is_valid(row));
+    // Where nothing is taken back, a row's own rating says it all.
+    let sums = match ratings.iter().flatten().any(|rating| *rating <= 0.0) {
+        true => pair_sums(rows, roles, &ratings)?,
+        false => ratings,
+    };
+    let teaches = |row: usize| has_keys(row) && sums[row].is_some_and(|sum| sum > 0.0);
+    let kept: BooleanArray = (0..rows.num_rows()).map(|row| Some(teaches(row))).collect();
+    match kept.true_count() {
+        0 => Err(Error::invalid(match rows.num_rows() {
+            0 => "the query gives no rows to train on".to_owned(),
+            n => format!("none of the query's {n} rows has a customer, a product and a positive rating"),
+        })
+        .hint("run the SELECT alone and look at its rows")),
+        n if n == rows.num_rows() => Ok(rows.clone()),
+        _ => Ok(filter_record_batch(rows, &kept)?),
+    }
+}
+
+/// For each row with a rating, the sum of the ratings of its customer and product.
+fn pair_sums(rows: &RecordBatch, roles: &Roles, ratings: &[Option<f64>]) -> Result<Vec<Option<f64>>> {
+    let (_, users) = Keys::of(rows.column(roles.user))?;
+    let (_, items) = Keys::of(rows.column(roles.item))?;
+    let mut sums: HashMap<(Option<u32>, Option<u32>), f64> = HashMap::new();
+    for ((user, item), rating) in users.iter().zip(&items).zip(ratings) {
+        *sums.entry((*user, *item)).or_default() += rating.unwrap_or_default();
+    }
+    let sum = |((user, item), rating): ((&Option<u32>, &Option<u32>), &Option<f64>)| {
+        rating.and_then(|_| sums.get(&(*user, *item)).copied())
+    };
+    Ok(users.iter().zip(&items).zip(ratings).map(sum).collect())
+}
+
+fn ratings(rows: &RecordBatch, roles: &Roles) -> Result<Vec<Option<f64>>> {
+    let Some(at) = roles.rating else { return Ok(vec![Some(1.0); rows.num_rows()]) };
+    let ratings = measures(rows.column(at), rows.schema().field(at).name())?;
+    // The matrix holds 32-bit floats.
+    match ratings.iter().flatten().find(|rating| !(**rating as f32).is_finite()) {
+        Some(odd) => {
+            Err(Error::invalid(format!("the rating column holds {odd:e}, which is not a number to learn from"))
+                .hint("filter such rows out in the query: WHERE rating < 'Infinity'"))
+        }
+        None => Ok(ratings),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::{ArrayRef, AsArray, Float64Array, StringArray};
+
+    use super::*;
+
+    fn rows(cells: &[(Option<&str>, Option<&str>, Option<f64>)]) -> RecordBatch {
+        let users: ArrayRef = Arc::new(cells.iter().map(|cell| cell.0).collect::<StringArray>());
+        let items: ArrayRef = Arc::new(cells.iter().map(|cell| cell.1).collect::<StringArray>());
+        let ratings: ArrayRef = Arc::new(cells.iter().map(|cell| cell.2).collect::<Float64Array>());
+        let columns = [("who", users), ("what", items), ("rating", ratings)];
+        RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap()
+    }
+
+    fn interactions(rows: &RecordBatch) -> Result<Interactions> {
+        Interactions::from_rows(rows, &Roles::find(&rows.schema(), None, None, None)?)
+    }
+
+    #[test]
+    fn who_did_nothing_that_counts_is_not_known() {
+        let found = interactions(&rows(&[
+            (Some("ann"), Some("a"), Some(1.0)),
+            (None, Some("b"), Some(1.0)),
+            (Some("bob"), None, Some(1.0)),
+            (Some("cat"), Some("c"), None),
+            (Some("dan"), Some("d"), Some(-1.0)),
+            (Some("eve"), Some("a"), Some(2.0)),
+        ]))
+        .unwrap();
+        let texts =
+            |keys: &Keys| keys.values().as_string::<i32>().iter().flatten().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!((texts(&found.users), texts(&found.items)), (vec!["ann".into(), "eve".into()], vec!["a".into()]));
+        assert_eq!(found.matrix.values, [1.0, 2.0]);
+    }
+
+    #[test]
+    fn what_was_taken_back_does_not_count() {
+        let found = interactions(&rows(&[
+            (Some("ann"), Some("a"), Some(3.0)),
+            (Some("ann"), Some("a"), Some(-1.0)),
+            (Some("ann"), Some("b"), Some(2.0)),
+            (Some("ann"), Some("b"), Some(-2.0)),
+        ]))
+        .unwrap();
+        assert_eq!((found.items.len(), found.matrix.values), (1, vec![2.0]));
+        assert_eq!(found.items.values().len(), 1);
+    }
+
+    #[test]
+    fn nothing_to_learn_from_is_said() {
+        let none = interactions(&rows(&[(Some("ann"), None, Some(1.0))])).unwrap_err();
+        assert!(none.message.starts_with("none of the query's 1 rows"), "{none}");
+        let odd = interactions(&rows(&[(Some("ann"), Some("a"), Some(1e300))])).unwrap_err();
+        assert!(odd.message.contains("not a number to learn from"), "{odd}");
     }
 }

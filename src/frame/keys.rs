@@ -8,6 +8,7 @@ use datafusion::arrow::compute::{CastOptions, cast, cast_with_options, take};
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
 
 use crate::error::{Error, Kind, Result};
+use crate::frame::{comparable, converted, sql_name};
 
 /// The distinct keys of one column and their numbers `0..len`.
 #[derive(Debug, Clone)]
@@ -42,15 +43,17 @@ impl Keys {
         if keys.len() == values.len() { Ok(keys) } else { Err(Error::corrupt("the model's keys are not distinct")) }
     }
 
-    /// Each row's number; `None` for NULL, for an unknown key and for what cannot be a key of this type.
+    /// Each row's number; `None` for NULL and for an unknown key. A column of another kind of type is refused: that
+    /// no text is among the numbers would be an answer, but not to what was asked.
     pub fn codes(&self, column: &ArrayRef) -> Result<Vec<Option<u32>>> {
-        let wanted = self.values.data_type();
-        let lenient = CastOptions { safe: true, ..Default::default() };
-        let column = cast_with_options(column, wanted, &lenient).map_err(|_| {
-            Error::new(Kind::WrongType, format!("the model's keys are {wanted}, not {}", column.data_type()))
-        })?;
+        let (wanted, given) = (self.values.data_type(), column.data_type());
+        if !comparable(wanted, given) {
+            let (wanted, given) = (sql_name(wanted), sql_name(given));
+            return Err(Error::new(Kind::WrongType, format!("the model knows keys of type {wanted}, not {given}"))
+                .hint(format!("cast the key to {wanted}, its type in training")));
+        }
         // Looking up never adds, so the index can be shared by threads.
-        self.numbers.lookup(&column)
+        self.numbers.lookup(&converted(column, wanted)?)
     }
 
     /// The keys with these numbers, in that order.
@@ -147,10 +150,11 @@ fn normal(column: &ArrayRef) -> Result<ArrayRef> {
             }
             Ok(cast_with_options(&floats, &DataType::Int64, &strict)?)
         }
-        DataType::Struct(_) | DataType::List(_) | DataType::LargeList(_) | DataType::Map(_, _) => {
-            Err(Error::new(Kind::WrongType, format!("a column of type {} cannot be a key", column.data_type()))
-                .hint("use a number, text, uuid or date as the key"))
-        }
+        DataType::Struct(_) | DataType::List(_) | DataType::LargeList(_) | DataType::Map(_, _) => Err(Error::new(
+            Kind::WrongType,
+            format!("a column of type {} cannot be a key", sql_name(column.data_type())),
+        )
+        .hint("use a number, text, uuid or date as the key")),
         _ => Ok(Arc::clone(column)),
     }
 }
@@ -168,8 +172,20 @@ mod tests {
         assert_eq!(codes, [Some(0), None, Some(1), Some(0)]);
         let asked: ArrayRef = Arc::new(Int64Array::from(vec![3, 4]));
         assert_eq!(keys.codes(&asked).unwrap(), [Some(1), None]);
-        let as_text: ArrayRef = Arc::new(StringViewArray::from(vec!["3", "x"]));
-        assert_eq!(keys.codes(&as_text).unwrap(), [Some(1), None]);
+        let with_fractions: ArrayRef = Arc::new(Float64Array::from(vec![3.0, 3.5, f64::NAN]));
+        assert_eq!(keys.codes(&with_fractions).unwrap(), [Some(1), None, None]);
+    }
+
+    #[test]
+    fn keys_of_another_kind_are_refused() {
+        let numbers: ArrayRef = Arc::new(Int32Array::from(vec![7, 1]));
+        let texts: ArrayRef = Arc::new(StringViewArray::from(vec!["7", "x"]));
+        let truths: ArrayRef = Arc::new(datafusion::arrow::array::BooleanArray::from(vec![true]));
+        let error = Keys::of(&numbers).unwrap().0.codes(&texts).unwrap_err();
+        assert_eq!(error.kind, Kind::WrongType);
+        assert_eq!(error.message, "the model knows keys of type bigint, not text");
+        assert!(Keys::of(&numbers).unwrap().0.codes(&truths).is_err());
+        assert!(Keys::of(&texts).unwrap().0.codes(&numbers).is_err());
     }
 
     #[test]

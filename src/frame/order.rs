@@ -1,5 +1,6 @@
 //! One order for the same rows, however many threads delivered them.
 
+use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
 use datafusion::arrow::array::UInt32Array;
@@ -29,18 +30,30 @@ pub fn canonical_order(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Re
     Ok(take_record_batch(&all, &UInt32Array::from(order))?)
 }
 
-/// A 64-bit hash of each row's content, the same on every machine: what random splits are cut by.
+/// A 64-bit hash of each row, the same on every machine: what random splits are cut by.
+///
+/// It is made of the row's content and of how many rows of that content stand before it. So rows that are alike are
+/// not all held out together, and which of them is which does not matter: the hashes of the same rows in another order
+/// are the same hashes.
 pub fn row_hashes(rows: &RecordBatch, seed: u64) -> Result<Vec<u64>> {
     let encoded = converted(rows)?;
+    let mut before: HashMap<u64, u64> = HashMap::new();
     Ok(encoded
         .iter()
         .map(|row| {
-            let mut hasher = Fnv(0xcbf2_9ce4_8422_2325 ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let mut hasher = Fnv(0xcbf2_9ce4_8422_2325 ^ seed.wrapping_mul(GOLDEN));
             row.as_ref().hash(&mut hasher);
-            hasher.finish()
+            let content = hasher.finish();
+            let alike = before.entry(content).or_default();
+            let hash = if *alike == 0 { content } else { mixed(content.wrapping_add(alike.wrapping_mul(GOLDEN))) };
+            *alike += 1;
+            hash
         })
         .collect())
 }
+
+/// 2⁶⁴ over the golden ratio: steps of it spread evenly (Knuth; Steele, Lea, Flood 2014).
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 fn converted(rows: &RecordBatch) -> Result<datafusion::arrow::row::Rows> {
     let fields = rows.schema().fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
@@ -58,11 +71,15 @@ impl Hasher for Fnv {
     }
 
     fn finish(&self) -> u64 {
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        mixed(self.0)
     }
+}
+
+/// The final mix of SplitMix64: every bit of the input moves every bit of the output.
+fn mixed(bits: u64) -> u64 {
+    let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
 }
 
 #[cfg(test)]
@@ -96,9 +113,17 @@ mod tests {
 
     #[test]
     fn a_seed_changes_the_hash_and_content_decides_it() {
-        let rows = batch(vec![Some(1), Some(1)], vec!["a", "a"]);
-        let hashes = row_hashes(&rows, 7).unwrap();
-        assert_eq!(hashes[0], hashes[1]);
+        let rows = batch(vec![Some(1), Some(2)], vec!["a", "b"]);
+        let turned = batch(vec![Some(2), Some(1)], vec!["b", "a"]);
+        let (hashes, others) = (row_hashes(&rows, 7).unwrap(), row_hashes(&turned, 7).unwrap());
+        assert_eq!((hashes[0], hashes[1]), (others[1], others[0]));
         assert_ne!(hashes, row_hashes(&rows, 8).unwrap());
+    }
+
+    #[test]
+    fn rows_that_are_alike_do_not_go_together() {
+        let rows = batch(vec![Some(1); 1000], vec!["a"; 1000]);
+        let out = row_hashes(&rows, 7).unwrap().into_iter().filter(|hash| *hash < u64::MAX / 5).count();
+        assert!((150..250).contains(&out), "{out}");
     }
 }

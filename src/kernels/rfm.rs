@@ -16,8 +16,8 @@ pub const TIERS: [&str; 10] = [
 
 /// One row for each recency score from 5 (lately) to 1, one column for each frequency-monetary score from 1 to 5.
 ///
-/// Source: the grid of CleverTap's "RFM Analysis for Customer Segmentation", in the form in which it went round as the
-/// ten patterns `[1-2][1-2]` Hibernating, `[1-2][3-4]` At Risk, `[1-2]5` Can't Lose Them, `3[1-2]` About To Sleep,
+/// A convention rather than a result: the grid of recency against frequency and money that is in wide use in marketing
+/// tools, in the form of the ten patterns `[1-2][1-2]` Hibernating, `[1-2][3-4]` At Risk, `[1-2]5` Can't Lose Them, `3[1-2]` About To Sleep,
 /// `33` Need Attention, `[3-4][4-5]` Loyal Customers, `41` Promising, `51` New Customers, `[4-5][2-3]` Potential
 /// Loyalists, `5[4-5]` Champions.
 const GRID: [[usize; 5]; 5] = [

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::frame::{Artefact, Interactions, Keys, Roles};
+use crate::frame::{Artefact, Interactions, Keys, Roles, sql_name, taught};
 use crate::kernels::csr::Csr;
 use crate::kernels::popularity;
-use crate::models::Input;
+use crate::models::{FitContext, Input, Options};
 
 /// Customers, products and their interactions, as trained on.
 #[derive(Debug, Clone)]
@@ -25,7 +25,6 @@ pub struct History {
     /// All products, the most popular first, each with the share of customers who had it.
     pub popular: Vec<(u32, f32)>,
     pub n_rows: usize,
-    pub n_skipped: usize,
 }
 
 /// The query's names and types for the columns of a history.
@@ -38,18 +37,19 @@ pub struct Names {
 }
 
 impl History {
-    pub fn from_rows(rows: &RecordBatch, roles: &Roles) -> Result<Self> {
-        let Interactions { users, items, matrix, n_skipped } = Interactions::from_rows(rows, roles)?;
-        let names = Names::new(&rows.schema(), roles);
-        Ok(Self::new(names, users, items, matrix, rows.num_rows(), n_skipped))
+    pub fn from_rows(rows: &RecordBatch, options: &Options) -> Result<Self> {
+        let roles = roles(rows, options)?;
+        let Interactions { users, items, matrix } = Interactions::from_rows(rows, &roles)?;
+        let names = Names::new(&rows.schema(), &roles);
+        Ok(Self::new(names, users, items, matrix, rows.num_rows()))
     }
 
-    fn new(names: Names, users: Keys, items: Keys, seen: Csr, n_rows: usize, n_skipped: usize) -> Self {
+    fn new(names: Names, users: Keys, items: Keys, seen: Csr, n_rows: usize) -> Self {
         let counts = popularity::counts(&seen);
         let n_users = seen.n_rows.max(1) as f64;
         let share = |item: u32| (item, (counts[item as usize] / n_users) as f32);
         let popular = popularity::ranking(&seen).into_iter().map(share).collect();
-        Self { names, users, items, seen, popular, n_rows, n_skipped }
+        Self { names, users, items, seen, popular, n_rows }
     }
 
     /// The products a customer had, ascending.
@@ -62,7 +62,6 @@ impl History {
         let mut artefact = artefact;
         artefact.manifest["names"] = serde_json::to_value(&self.names)?;
         artefact.manifest["n_rows"] = self.n_rows.into();
-        artefact.manifest["n_skipped"] = self.n_skipped.into();
         let mut rows = Vec::with_capacity(self.seen.nnz());
         for user in 0..self.seen.n_rows {
             rows.extend(std::iter::repeat_n(user as u32, self.seen.row(user).0.len()));
@@ -99,10 +98,40 @@ impl History {
             return Err(damaged());
         }
         let matrix = Csr::from_triplets(users.len(), items.len(), &triplets)?;
-        let (names, n_rows, n_skipped) =
-            (artefact.value("names")?, artefact.value("n_rows")?, artefact.value("n_skipped")?);
-        Ok(Self::new(names, users, items, matrix, n_rows, n_skipped))
+        Ok(Self::new(artefact.value("names")?, users, items, matrix, artefact.value("n_rows")?))
     }
+}
+
+/// Which column of the query plays which part.
+pub(super) fn roles(rows: &RecordBatch, options: &Options) -> Result<Roles> {
+    let (user, item, rating) = (options.text("user_col"), options.text("item_col"), options.text("rating_col"));
+    Roles::find(&rows.schema(), user, item, rating)
+}
+
+/// The rows that a recommender learns from. Says how many it leaves out, and which columns have no part.
+pub(super) fn accept(cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<RecordBatch> {
+    let roles = roles(rows, options)?;
+    let kept = taught(rows, &roles)?;
+    let n_skipped = rows.num_rows() - kept.num_rows();
+    if n_skipped > 0 {
+        (cx.notice)(format!(
+            "skipped {n_skipped} of {} rows: without a customer or product, or without a rating above zero in all",
+            rows.num_rows()
+        ));
+    }
+    let split = options.text("data_split_col");
+    for (at, field) in rows.schema().fields().iter().enumerate() {
+        let has_part = [Some(roles.user), Some(roles.item), roles.rating, roles.time].contains(&Some(at));
+        if !has_part && !split.is_some_and(|split| split.eq_ignore_ascii_case(field.name())) {
+            let cure = match roles.rating {
+                None => "; a rating must be a number, such as count(*)",
+                Some(_) => "",
+            };
+            let (name, data_type) = (field.name(), sql_name(field.data_type()));
+            (cx.notice)(format!("column \"{name}\" of type {data_type} is not learned from{cure}"));
+        }
+    }
+    Ok(kept)
 }
 
 impl Names {
@@ -110,7 +139,7 @@ impl Names {
         let field = |at: usize| schema.field(at);
         let input = |at: usize, role: &str| Input {
             name: field(at).name().clone(),
-            data_type: field(at).data_type().to_string(),
+            data_type: sql_name(field(at).data_type()),
             role: role.to_owned(),
         };
         let mut inputs = vec![input(roles.user, "user"), input(roles.item, "item")];

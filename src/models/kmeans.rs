@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::frame::{Artefact, Features, matrix_rows, rows_matrix};
 use crate::kernels::{kmeans, metrics};
 use crate::models::history::field;
-use crate::models::train::{feature_names, inputs};
+use crate::models::train::{feature_names, inputs, warn_of_ids};
 use crate::models::{Algorithm, FitContext, Input, Model, Opt, Options, PredictAsk, Range, Signature, Task};
 
 pub struct KMeans;
@@ -92,6 +92,13 @@ impl Algorithm for KMeans {
                 doc: "Names of the segments, largest first, for segment(); without them their number.",
             },
         ]
+    }
+
+    fn accept(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<RecordBatch> {
+        let names = feature_names(rows, options, None)?;
+        Features::fit(rows, &names)?;
+        warn_of_ids(cx, rows, &names)?;
+        Ok(rows.clone())
     }
 
     fn fit(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<Arc<dyn Model>> {
@@ -191,7 +198,9 @@ impl Model for KMeansModel {
                 }
             }
             let [(first, cluster), (second, _)] = nearest;
-            confidences.push(if second > 0.0 { 1.0 - first / second } else { 0.0 });
+            // Of a row so far off that both distances overflow nothing is known.
+            let known = second > 0.0 && first.is_finite();
+            confidences.push(if known { 1.0 - first / second } else { 0.0 });
             names.push(self.name(cluster));
         }
         Ok((StringArray::from(names), Float64Array::from(confidences)))

@@ -9,10 +9,10 @@ use datafusion::arrow::record_batch::RecordBatch;
 use ndarray::{Array2, Axis};
 
 use crate::error::{Error, Kind, Result};
-use crate::frame::{Artefact, Features, Keys, column, matrix_rows, rows_matrix};
+use crate::frame::{Artefact, Features, Keys, column, comparable, matrix_rows, rows_matrix, sql_name};
 use crate::kernels::{logistic, metrics};
 use crate::models::history::field;
-use crate::models::train::{LABEL_COLS, feature_names, inputs};
+use crate::models::train::{LABEL_COLS, feature_names, inputs, warn_of_ids};
 use crate::models::{Algorithm, FitContext, Input, Model, Opt, Options, PredictAsk, Range, Signature, Task};
 
 pub struct LogisticReg;
@@ -36,7 +36,7 @@ impl Algorithm for LogisticReg {
 
     fn doc(&self) -> &'static str {
         "Predicts a class and its probability: logistic regression with an L2 penalty, fitted by L-BFGS on \
-         standardised features. Two classes or many. Of two, the positive one is true, 1, or the last in order."
+         standardised features; categories are 0 or 1 and not standardised. Two classes or many. Of two, the positive one is true, 1, or the last in order."
     }
 
     fn example(&self) -> &'static str {
@@ -82,8 +82,21 @@ impl Algorithm for LogisticReg {
         ]
     }
 
+    fn accept(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<RecordBatch> {
+        let (label, known) = labelled(rows, options)?;
+        classes(&label, known.column(column(&known.schema(), &label)?))?;
+        let names = feature_names(&known, options, Some(&label))?;
+        Features::fit(&known, &names)?;
+        warn_of_ids(cx, &known, &names)?;
+        let n_skipped = rows.num_rows() - known.num_rows();
+        if n_skipped > 0 {
+            (cx.notice)(format!("skipped {n_skipped} of {} rows, whose label is NULL", rows.num_rows()));
+        }
+        Ok(known)
+    }
+
     fn fit(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<Arc<dyn Model>> {
-        let (label, rows) = labelled(cx, rows, options)?;
+        let (label, rows) = labelled(rows, options)?;
         let labels = rows.column(column(&rows.schema(), &label)?);
         let classes = classes(&label, labels)?;
         let y: Vec<u32> = classes.codes(labels)?.into_iter().map(Option::unwrap_or_default).collect();
@@ -118,8 +131,8 @@ impl Algorithm for LogisticReg {
     }
 }
 
-/// The label's name and the rows that have one. How many had none is said in a notice.
-fn labelled(cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<(String, RecordBatch)> {
+/// The label's name and the rows that have one.
+fn labelled(rows: &RecordBatch, options: &Options) -> Result<(String, RecordBatch)> {
     let named = match options.texts("input_label_cols") {
         Some([one]) => one.clone(),
         Some(many) => {
@@ -143,7 +156,6 @@ fn labelled(cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<(S
     if labels.logical_null_count() == 0 {
         return Ok((schema.field(at).name().clone(), rows.clone()));
     }
-    (cx.notice)(format!("skipped {} of {} rows, whose label is NULL", labels.logical_null_count(), rows.num_rows()));
     let known = BooleanArray::from_iter((0..labels.len()).map(|row| Some(labels.is_valid(row))));
     Ok((schema.field(at).name().clone(), filter_record_batch(rows, &known)?))
 }
@@ -151,8 +163,11 @@ fn labelled(cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<(S
 /// The distinct labels, ascending.
 fn classes(name: &str, labels: &ArrayRef) -> Result<Keys> {
     let (found, _) = Keys::of(labels).map_err(|_| {
-        Error::new(Kind::WrongType, format!("the label \"{name}\" of type {} is not a class", labels.data_type()))
-            .hint("a label is a boolean, a whole number or a text")
+        Error::new(
+            Kind::WrongType,
+            format!("the label \"{name}\" of type {} is not a class", sql_name(labels.data_type())),
+        )
+        .hint("a label is a boolean, a whole number or a text")
     })?;
     if found.len() < 2 {
         let only = datafusion::arrow::util::display::array_value_to_string(found.values(), 0).unwrap_or_default();
@@ -302,6 +317,15 @@ impl Model for LogisticRegModel {
 
     fn evaluate(&self, rows: &RecordBatch, ask: &PredictAsk) -> Result<Vec<Option<f64>>> {
         let at = column(&rows.schema(), &self.label)?;
+        let (wanted, given) = (self.classes.data_type(), rows.column(at).data_type());
+        if !comparable(wanted, given) {
+            let (label, wanted, given) = (&self.label, sql_name(wanted), sql_name(given));
+            return Err(Error::new(
+                Kind::WrongType,
+                format!("the label \"{label}\" was {wanted} in training, not {given}"),
+            )
+            .hint(format!("cast it: {label}::{wanted}")));
+        }
         let codes = self.classes.codes(rows.column(at))?;
         let known = BooleanArray::from_iter(codes.iter().map(|code| Some(code.is_some())));
         let rows = filter_record_batch(rows, &known)?;

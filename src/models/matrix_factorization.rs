@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::array::BooleanArray;
+use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{Fields, Float32Type};
 use datafusion::arrow::record_batch::RecordBatch;
 use ndarray::{Array2, Axis};
 
 use crate::error::{Error, Result};
-use crate::frame::{Artefact, Roles, matrix_rows, rows_matrix};
+use crate::frame::{Artefact, matrix_rows, numbers, rows_matrix};
+use crate::kernels::csr::Csr;
 use crate::kernels::{als, topk};
-use crate::models::history::History;
+use crate::models::history::{self, History};
 use crate::models::recommender::evaluate_ranking;
-use crate::models::{Algorithm, Ask, FitContext, Model, Opt, Options, PredictAsk, Range, Recommender, Signature, Task};
+use crate::models::{
+    Algorithm, Ask, FitContext, Model, Opt, Options, PredictAsk, Range, Recommender, Signature, Task, Value,
+};
 
 pub struct MatrixFactorization;
 
@@ -70,7 +75,19 @@ const EVALUATION_SEED: u64 = 0;
 
 /// The short evaluation of a recommender on rows of (customer, product): the values of [`RANKING_METRICS`].
 pub(super) fn evaluate_pairs(model: &dyn Recommender, rows: &RecordBatch) -> Result<Vec<Option<f64>>> {
-    let (user, item) = model.history().names.pair(&rows.schema())?;
+    let names = &model.history().names;
+    let (user, item) = names.pair(&rows.schema())?;
+    // A row that takes something back is nothing that could have been recommended.
+    let rating = names.rating.as_deref().and_then(|rating| rows.schema().index_of(rating).ok());
+    let rows = &match rating {
+        Some(at) => {
+            let ratings = numbers(rows.column(at))?;
+            let taken: BooleanArray =
+                ratings.iter().map(|rating| Some(rating.is_none_or(|rating| rating > 0.0))).collect();
+            filter_record_batch(rows, &taken)?
+        }
+        None => rows.clone(),
+    };
     let found = evaluate_ranking(model, rows.column(user), rows.column(item), 10, true, EVALUATION_SEED)?;
     let value = |name: &str| found.metrics.iter().find(|metric| metric.name == name);
     let ours = |name: &str| value(name).map(|metric| metric.value);
@@ -96,7 +113,8 @@ impl Algorithm for MatrixFactorization {
     fn doc(&self) -> &'static str {
         "Learns a vector for each customer and each product so that their product says how likely the customer is to \
          take it: implicit alternating least squares (Hu, Koren & Volinsky 2008). What a customer did counts with \
-         confidence 1 + alpha · rating; the regularization is added as it is, as in the library implicit. After a \
+         confidence 1 + alpha · rating; a usual rating is count(*), how often they did it, and amounts are best taken \
+         as ln(1 + x). The regularization is added as it is, as in the library implicit. After a \
          hold-out was evaluated, the model learns from all rows. A new customer is solved from a basket on the spot."
     }
 
@@ -133,15 +151,17 @@ impl Algorithm for MatrixFactorization {
                 name: "max_iterations",
                 aliases: &["iterations"],
                 range: Range::Whole { min: 1, max: 1000 },
-                default: Some("15"),
+                default: Some("10"),
                 doc: "Rounds of solving all customers, then all products.",
             },
             Opt {
                 name: "l2_reg",
                 aliases: &["regularization"],
                 range: Range::Number { min: 1e-6, max: 1e6 },
-                default: Some("10"),
-                doc: "Pulls vectors towards zero (λ).",
+                default: None,
+                doc: "Pulls vectors towards zero (λ). Unless given it is found from the data, and ml.model_options shows \
+                      the value: 0.7 · (√(S / products) + √(S / customers)), where S is the sum of \
+                      (1 + alpha · rating)² over all pairs of customer and product. More data want more of it.",
             },
             Opt {
                 name: "wals_alpha",
@@ -153,19 +173,19 @@ impl Algorithm for MatrixFactorization {
         ]
     }
 
+    fn accept(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<RecordBatch> {
+        history::accept(cx, rows, options)
+    }
+
     fn fit(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<Arc<dyn Model>> {
-        let roles = Roles::find(
-            &rows.schema(),
-            options.text("user_col"),
-            options.text("item_col"),
-            options.text("rating_col"),
-        )?;
-        let history = History::from_rows(rows, &roles)?;
+        let history = History::from_rows(rows, options)?;
+        let alpha = options.number("wals_alpha")?;
+        let regularization = options.given_number("l2_reg").unwrap_or_else(|| usual_l2(&history.seen, alpha));
         let settings = als::Options {
             factors: options.whole("num_factors")?,
             iterations: options.whole("max_iterations")?,
-            regularization: options.number("l2_reg")? as f32,
-            alpha: options.number("wals_alpha")? as f32,
+            regularization: regularization as f32,
+            alpha: alpha as f32,
         };
         let factors = als::fit(&history.seen, &settings, cx.seed, cx.progress)?;
         Ok(Arc::new(MatrixFactorizationModel::new(history, factors, settings.alpha, settings.regularization)))
@@ -185,6 +205,21 @@ impl Algorithm for MatrixFactorization {
     }
 }
 
+/// The regularization where none is given: `0.7 (√(S / n_items) + √(S / n_users))` with
+/// `S = Σ (1 + alpha·r)²` over what was observed, to three digits.
+///
+/// The scale is that of the noise: a matrix of independent entries with these squares in all has a largest singular
+/// value of about `√(S / n_items) + √(S / n_users)` (the edge of the law of Marchenko and Pastur), and what lies below
+/// it is better forgotten.
+/// The factor was tuned on three data sets, where it comes within a few percent of the best fixed value.
+fn usual_l2(seen: &Csr, alpha: f64) -> f64 {
+    let squares: f64 = seen.values.iter().map(|rating| (1.0 + alpha * f64::from(*rating)).powi(2)).sum();
+    let side = |n: usize| (squares / n.max(1) as f64).sqrt();
+    let l2 = (0.7 * (side(seen.n_cols) + side(seen.n_rows))).clamp(1e-6, 1e6);
+    let digits = 10f64.powf(2.0 - l2.log10().floor());
+    (l2 * digits).round() / digits
+}
+
 impl MatrixFactorizationModel {
     fn new(history: History, factors: als::Factors, alpha: f32, regularization: f32) -> Self {
         let signature = Signature { inputs: history.names.inputs.clone(), label: None, outputs: Fields::empty() };
@@ -196,6 +231,12 @@ impl MatrixFactorizationModel {
 impl Model for MatrixFactorizationModel {
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn found_options(&self) -> Vec<(&'static str, Value)> {
+        // As typed by a user the same number has fewer digits than as a 32-bit float made longer.
+        let typed = self.regularization.to_string().parse();
+        typed.map(|l2| ("l2_reg", Value::Number(l2))).into_iter().collect()
     }
 
     fn artefact(&self) -> Result<Artefact> {
@@ -261,7 +302,7 @@ impl Recommender for MatrixFactorizationModel {
         let cosine = |other: u32| {
             let vector = items.row(other as usize);
             // A product without a vector is like nothing.
-            this.dot(&vector) / (length(this) * length(vector)).max(f32::MIN_POSITIVE)
+            (this.dot(&vector) / (length(this) * length(vector)).max(f32::MIN_POSITIVE)).clamp(-1.0, 1.0)
         };
         let others = (0..items.nrows() as u32).filter(|other| *other != item);
         Ok(topk::best(others.map(|other| (other, cosine(other))), k))

@@ -12,6 +12,7 @@ mod registry;
 mod rfm;
 mod train;
 
+pub use crate::kernels::Step;
 pub use history::History;
 pub use model::{Algorithm, FitContext, Input, Model, PredictAsk, Signature, Task};
 pub use options::{Opt, Options, Range, Value};

@@ -10,7 +10,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use crate::error::{Error, Result};
 use crate::frame::Artefact;
 use crate::kernels::Progress;
-use crate::models::{Opt, Options, Recommender};
+use crate::models::{Opt, Options, Recommender, Value};
 
 /// A way to learn from rows: one file, one unit struct, one line in [`super::ALGORITHMS`].
 pub trait Algorithm: Send + Sync {
@@ -22,7 +22,11 @@ pub trait Algorithm: Send + Sync {
     fn example(&self) -> &'static str;
     fn task(&self) -> Task;
     fn options(&self) -> &'static [Opt];
-    /// Learns from `rows`, which are in canonical order.
+    /// Those of the query's rows that can be learned from, or why none can.
+    ///
+    /// It is asked before any are held out, so that errors and remarks speak of the rows that the query gave.
+    fn accept(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<RecordBatch>;
+    /// Learns from `rows`, which are in canonical order and were accepted.
     fn fit(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<Arc<dyn Model>>;
     /// Reads back what [`Model::artefact`] gave.
     fn load(&self, artefact: &Artefact) -> Result<Arc<dyn Model>>;
@@ -49,6 +53,11 @@ pub struct FitContext<'a> {
 /// What training leaves behind. Answers questions; never changes.
 pub trait Model: Send + Sync + Debug {
     fn signature(&self) -> &Signature;
+
+    /// Options that were not given and were found from the data, with the values used.
+    fn found_options(&self) -> Vec<(&'static str, Value)> {
+        Vec::new()
+    }
 
     /// The model as data.
     fn artefact(&self) -> Result<Artefact>;

@@ -92,6 +92,18 @@ impl Options {
         }
     }
 
+    /// A number that has no default: `None` where it is to be found from the data.
+    pub fn given_number(&self, name: &str) -> Option<f64> {
+        self.number(name).ok()
+    }
+
+    /// The same options and one that was found from the data.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Value) -> Self {
+        self.0.insert(name.to_owned(), value);
+        self
+    }
+
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.0.get(name) {
             Some(Value::Text(value)) => Some(value),

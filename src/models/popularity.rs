@@ -6,8 +6,8 @@ use datafusion::arrow::datatypes::Fields;
 use datafusion::arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Result};
-use crate::frame::{Artefact, Roles};
-use crate::models::history::History;
+use crate::frame::Artefact;
+use crate::models::history::{self, History};
 use crate::models::matrix_factorization::{RANKING_METRICS, ROLE_OPTIONS, evaluate_pairs};
 use crate::models::recommender::popular;
 use crate::models::{Algorithm, Ask, FitContext, Model, Opt, Options, PredictAsk, Recommender, Signature, Task};
@@ -43,14 +43,12 @@ impl Algorithm for Popularity {
         &ROLE_OPTIONS
     }
 
+    fn accept(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<RecordBatch> {
+        history::accept(cx, rows, options)
+    }
+
     fn fit(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<Arc<dyn Model>> {
-        let roles = Roles::find(
-            &rows.schema(),
-            options.text("user_col"),
-            options.text("item_col"),
-            options.text("rating_col"),
-        )?;
-        let history = History::from_rows(rows, &roles)?;
+        let history = History::from_rows(rows, options)?;
         if !(cx.progress)(crate::kernels::Step { done: 1, total: 1, loss: None }) {
             return Err(Error::cancelled());
         }

@@ -62,6 +62,8 @@ pub trait ModelStore: Send + Sync {
 pub struct Fitted {
     /// With its version.
     pub name: ModelName,
+    /// As the user wrote it: how messages call it.
+    pub asked: String,
     pub model_type: String,
     pub model: Arc<dyn Model>,
 }
@@ -85,16 +87,17 @@ impl Registry {
 
     /// The model of that name; without a version its default one.
     pub fn get(&self, name: &str) -> Result<Fitted> {
+        let asked = name.to_owned();
         let mut name = ModelName::parse(name)?;
         let (version, model_type) = self.store.resolve(&name)?;
         name.version = Some(version);
         let poisoned = |_| Error::internal("a thread panicked while it loaded a model");
         if let Some(fitted) = self.loaded.read().map_err(poisoned)?.get(&name) {
-            return Ok(fitted.clone());
+            return Ok(Fitted { asked, ..fitted.clone() });
         }
         let artefact = self.store.read(&name, version)?;
         let model = algorithm(&model_type)?.load(&artefact)?;
-        let fitted = Fitted { name: name.clone(), model_type, model };
+        let fitted = Fitted { name: name.clone(), asked, model_type, model };
         let poisoned = |_| Error::internal("a thread panicked while it loaded a model");
         self.loaded.write().map_err(poisoned)?.insert(name, fitted.clone());
         Ok(fitted)

@@ -8,7 +8,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::frame::{Artefact, column, exact, numbers};
+use crate::frame::{Artefact, column, exact, measures};
 use crate::kernels::{Step, rfm};
 use crate::models::history::field;
 use crate::models::{Algorithm, FitContext, Input, Model, Opt, Options, PredictAsk, Range, Signature, Task};
@@ -68,20 +68,17 @@ impl Algorithm for Rfm {
         }]
     }
 
+    fn accept(&self, _cx: &FitContext, rows: &RecordBatch, _options: &Options) -> Result<RecordBatch> {
+        for (name, values) in COLUMNS.iter().zip(values(rows)?) {
+            known(name, &values)?;
+        }
+        Ok(rows.clone())
+    }
+
     fn fit(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<Arc<dyn Model>> {
         let [recency, frequency, monetary_value] = values(rows)?;
         let bins = options.whole("bins")?;
-        let edges = |name: &str, values: &[Option<f64>]| {
-            let known: Vec<f64> = values.iter().copied().flatten().collect();
-            match known.iter().find(|value| !value.is_finite()) {
-                Some(odd) => Err(Error::invalid(format!("column \"{name}\" holds {odd}"))),
-                None if known.is_empty() => {
-                    Err(Error::invalid(format!("column \"{name}\" has no values to learn from"))
-                        .hint("run the SELECT alone and look at its rows"))
-                }
-                None => Ok(rfm::edges(&known, bins)),
-            }
-        };
+        let edges = |name: &str, values: &[Option<f64>]| Ok::<_, Error>(rfm::edges(&known(name, values)?, bins));
         let mut model = RfmModel {
             bins: bins as u32,
             recency: edges("recency", &recency)?,
@@ -108,8 +105,11 @@ impl Algorithm for Rfm {
 }
 
 fn signature() -> Signature {
-    let input =
-        |name: &&str| Input { name: (*name).to_owned(), data_type: "Float64".to_owned(), role: "number".to_owned() };
+    let input = |name: &&str| Input {
+        name: (*name).to_owned(),
+        data_type: "double precision".to_owned(),
+        role: "number".to_owned(),
+    };
     Signature {
         inputs: COLUMNS.iter().map(input).collect(),
         label: None,
@@ -129,9 +129,21 @@ fn values(rows: &RecordBatch) -> Result<[Vec<Option<f64>>; 3]> {
         let at = column(&schema, name).map_err(|error| {
             error.hint("an rfm model wants recency, frequency and monetary_value: SELECT * FROM rfm((SELECT customer_id, order_ts, amount FROM orders))")
         })?;
-        numbers(rows.column(at))
+        measures(rows.column(at), name)
     };
     Ok([find(COLUMNS[0])?, find(COLUMNS[1])?, find(COLUMNS[2])?])
+}
+
+/// The values that borders can be drawn between: not NULL, all finite, at least one.
+fn known(name: &str, values: &[Option<f64>]) -> Result<Vec<f64>> {
+    let known: Vec<f64> = values.iter().copied().flatten().collect();
+    match known.iter().find(|value| !value.is_finite()) {
+        Some(odd) => Err(Error::invalid(format!("column \"{name}\" holds {odd}, which is not a number to learn from"))
+            .hint(format!("filter such rows out: WHERE {name} < 'Infinity'"))),
+        None if known.is_empty() => Err(Error::invalid(format!("column \"{name}\" has no values to learn from"))
+            .hint("run the SELECT alone and look at its rows")),
+        None => Ok(known),
+    }
 }
 
 impl RfmModel {

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex};
 
 use datafusion::arrow::array::{Array, BooleanArray};
 use datafusion::arrow::compute::filter_record_batch;
-use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
-use crate::frame::{Feature, Features, Roles, column, numbers, row_hashes};
+use crate::frame::{Feature, Features, Keys, Roles, column, numbers, row_hashes, sql_name};
 use crate::kernels::{Progress, Step};
 use crate::models::{Algorithm, FitContext, Input, Model, Opt, Options, PredictAsk, Range, Task};
 
@@ -72,6 +72,8 @@ pub struct Trained {
     /// Metric name and value on the rows held out; empty where none were.
     pub evaluation: Vec<(String, Option<f64>)>,
     pub steps: Vec<TrainingStep>,
+    /// As given, and with what was found from the data.
+    pub options: Options,
     pub n_rows: usize,
     pub n_eval_rows: usize,
 }
@@ -95,7 +97,8 @@ pub fn train(
     notice: &(dyn Fn(String) + Sync),
 ) -> Result<Trained> {
     let seed = options.whole("seed")? as u64;
-    let (train, held_out) = split(algorithm.task(), rows, options, seed)?;
+    let rows = &algorithm.accept(&FitContext { seed, progress, notice }, rows, options)?;
+    let (mut train, mut held_out) = split(algorithm.task(), rows, options, seed)?;
     let steps = Mutex::new(Vec::new());
     let fit = |rows: &RecordBatch| {
         let counted = |step: Step| {
@@ -106,7 +109,15 @@ pub fn train(
         };
         algorithm.fit(&FitContext { seed, progress: &counted, notice }, rows, options)
     };
-    let mut model = fit(&train)?;
+    let mut model = match fit(&train) {
+        // All rows were accepted, so it is the hold-out that took too many: a whole class, for instance.
+        Err(error) if error.kind == Kind::Invalid && held_out.is_some() && chosen_by_us(options) => {
+            notice(format!("too few rows to hold some out ({error}): learning from all of them"));
+            (train, held_out) = (rows.clone(), None);
+            fit(&train)?
+        }
+        fitted => fitted?,
+    };
     let mut evaluation = Vec::new();
     if let Some(held_out) = &held_out {
         match model.evaluate(held_out, &PredictAsk::default()) {
@@ -118,13 +129,21 @@ pub fn train(
             if let Ok(mut steps) = steps.lock() {
                 steps.clear();
             }
+            notice(format!("evaluated on {} rows held out; fitting again on all rows", held_out.num_rows()));
             model = fit(rows)?;
         }
     }
     let n_eval_rows = held_out.as_ref().map_or(0, RecordBatch::num_rows);
     let n_rows = if algorithm.task() == Task::Recommend { rows.num_rows() } else { train.num_rows() };
     let steps = steps.into_inner().map_err(|_| Error::internal("a training thread panicked"))?;
-    Ok(Trained { model, evaluation, steps, n_rows, n_eval_rows })
+    let options =
+        model.found_options().into_iter().fold(options.clone(), |options, (name, value)| options.with(name, value));
+    Ok(Trained { model, evaluation, steps, options, n_rows, n_eval_rows })
+}
+
+/// Whether nobody asked for a hold-out by name.
+fn chosen_by_us(options: &Options) -> bool {
+    options.text("data_split_method").is_none_or(|method| method == "AUTO_SPLIT")
 }
 
 /// Fewer rows than this are all needed for learning.
@@ -145,10 +164,14 @@ fn split(task: Task, rows: &RecordBatch, options: &Options, seed: u64) -> Result
         _ => match task {
             Task::Cluster | Task::Segment => return Ok((rows.clone(), None)),
             _ if rows.num_rows() < MIN_ROWS_TO_SPLIT => return Ok((rows.clone(), None)),
-            Task::Recommend => match time_column(rows, options)? {
-                Some(time) => last(rows, time, fraction)?,
-                None => by_hash(rows, fraction, seed)?,
-            },
+            Task::Recommend => {
+                let latest = time_column(rows, options)?.map(|time| last(rows, time, fraction)).transpose()?;
+                match latest {
+                    // Where all rows are of one moment, none is the latest.
+                    Some(latest) if !latest.iter().all(|out| *out) => latest,
+                    _ => by_hash(rows, fraction, seed)?,
+                }
+            }
             Task::Classify => by_hash(rows, fraction, seed)?,
         },
     };
@@ -175,7 +198,13 @@ fn by_hash(rows: &RecordBatch, fraction: f64, seed: u64) -> Result<Vec<bool>> {
 
 /// The last rows by a column; rows with the same value stay together, NULL is early.
 fn last(rows: &RecordBatch, at: usize, fraction: f64) -> Result<Vec<bool>> {
-    let values = numbers(rows.column(at))?;
+    let array = rows.column(at);
+    if !array.data_type().is_numeric() && !array.data_type().is_temporal() {
+        let given = sql_name(array.data_type());
+        return Err(Error::new(Kind::WrongType, format!("data_split_col must have an order in time, not be {given}"))
+            .hint("SEQ holds out the last rows by a number, date or timestamp"));
+    }
+    let values = numbers(array)?;
     let mut known: Vec<f64> = values.iter().copied().flatten().collect();
     known.sort_by(f64::total_cmp);
     let first_out = ((known.len() as f64) * (1.0 - fraction)).floor() as usize;
@@ -186,7 +215,8 @@ fn last(rows: &RecordBatch, at: usize, fraction: f64) -> Result<Vec<bool>> {
 fn marked(rows: &RecordBatch, at: usize) -> Result<Vec<bool>> {
     use datafusion::arrow::array::AsArray;
     let marks = rows.column(at).as_boolean_opt().ok_or_else(|| {
-        Error::new(Kind::WrongType, format!("data_split_col must be boolean, not {}", rows.column(at).data_type()))
+        let given = sql_name(rows.column(at).data_type());
+        Error::new(Kind::WrongType, format!("data_split_col must be boolean, not {given}"))
             .hint("true marks the rows to hold out")
     })?;
     Ok((0..marks.len()).map(|row| marks.is_valid(row) && marks.value(row)).collect())
@@ -228,19 +258,25 @@ pub(super) fn inputs(schema: &Schema, features: &Features) -> Result<Vec<Input>>
     features.features.iter().map(input).collect()
 }
 
-fn sql_name(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Boolean => "boolean".to_owned(),
-        DataType::Int8 | DataType::Int16 | DataType::UInt8 => "smallint".to_owned(),
-        DataType::Int32 | DataType::UInt16 => "integer".to_owned(),
-        DataType::Int64 | DataType::UInt32 => "bigint".to_owned(),
-        DataType::Float16 | DataType::Float32 => "real".to_owned(),
-        DataType::Float64 => "double precision".to_owned(),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".to_owned(),
-        DataType::Timestamp(_, None) => "timestamp".to_owned(),
-        DataType::Timestamp(_, Some(_)) => "timestamp with time zone".to_owned(),
-        DataType::Date32 | DataType::Date64 => "date".to_owned(),
-        DataType::Decimal128(precision, scale) => format!("numeric({precision},{scale})"),
-        other => other.to_string(),
+/// Says which columns look like the name of a row rather than like something about it.
+pub(super) fn warn_of_ids(cx: &FitContext, rows: &RecordBatch, names: &[String]) -> Result<()> {
+    for name in names {
+        let array = rows.column(column(&rows.schema(), name)?);
+        let whole = array.data_type().is_integer();
+        let called_id = name.eq_ignore_ascii_case("id")
+            || name.to_lowercase().ends_with("_id")
+            || name.ends_with("Id")
+            || name.ends_with("ID");
+        let why = if called_id && !array.data_type().is_floating() {
+            "is called an id"
+        } else if whole && array.len() >= MIN_ROWS_TO_SPLIT && Keys::of(array)?.0.len() == array.len() {
+            "is another whole number in each row"
+        } else {
+            continue;
+        };
+        (cx.notice)(format!(
+            "column \"{name}\" {why}, and is learned from; if it only names the row, leave it out: id_col = '{name}'"
+        ));
     }
+    Ok(())
 }

@@ -30,9 +30,10 @@ pub fn pr_auc(y: &[bool], p: &[f64]) -> Option<f64> {
     for (ties, hits) in falling_groups(y, p) {
         rows += ties;
         found += hits;
-        area += hits / positives * found / rows;
+        // Each precision is at most 1, and sums of whole numbers are exact: rounding cannot lift the area above 1.
+        area += hits * (found / rows);
     }
-    Some(area)
+    Some(area / positives)
 }
 
 /// The mean of `−ln p(what happened)`, with `p` the probability of `true`. Probabilities are kept an epsilon from 0 and
@@ -214,6 +215,9 @@ mod tests {
                 last = confusion.recall(1);
             }
             prop_assert!((pr_auc(&y, &p).unwrap_or(0.0) - area).abs() < 1e-12);
+            prop_assert!(pr_auc(&y, &p).is_none_or(|area| area <= 1.0));
+            let sure: Vec<f64> = y.iter().map(|y| f64::from(u8::from(*y))).collect();
+            prop_assert!(pr_auc(&y, &sure).is_none_or(|area| area == 1.0));
         }
     }
 }

@@ -62,6 +62,8 @@ pub enum Kind {
     DiskFull,
     /// Too much of something the protocol limits.
     LimitExceeded,
+    /// A statement nested deeper, or joined of more pieces, than can be planned.
+    TooComplex,
     Protocol,
     /// Reading or writing files failed.
     Io,
@@ -109,6 +111,7 @@ impl Kind {
             Kind::OutOfMemory => "53200",
             Kind::DiskFull => "53100",
             Kind::LimitExceeded => "54000",
+            Kind::TooComplex => "54001",
             Kind::Protocol => "08P01",
             Kind::Io => "58030",
             Kind::Corrupt => "XX001",

@@ -105,10 +105,9 @@ async fn create_table(session: &Session, table: CreateMemoryTable, run: &Run) ->
     let writer = store.writer(stored(table.input.schema().inner()))?;
     let state = session.context.state();
     let plan = Arc::unwrap_or_clone(table.input);
-    let cancel = run.cancel.clone();
     let rows = session
-        .on_work_threads(run, async move {
-            let writer = fill(writer, Session::stream(state, plan).await?).await?;
+        .on_work_threads(run, |cancel| async move {
+            let writer = fill(writer, Session::stream(state, plan, &cancel).await?).await?;
             let rows = writer.rows();
             if cancel.is_cancelled() {
                 return Err(Error::cancelled());

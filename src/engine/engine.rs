@@ -15,7 +15,7 @@ use tokio::runtime::{Handle, Runtime};
 use crate::engine::catalog::{CATALOG, Catalogs};
 use crate::engine::fitted::FittedModels;
 use crate::engine::relations::FunctionPlanner;
-use crate::engine::{Session, pg_catalog};
+use crate::engine::{Session, bounded, pg_catalog};
 use crate::error::{Error, Kind, Result};
 use crate::functions::FUNCTIONS;
 use crate::models::Registry;
@@ -49,6 +49,10 @@ impl std::fmt::Debug for Engine {
 /// Large enough for a plan of thousands of expressions, which DataFusion walks recursively.
 const STACK_BYTES: usize = 64 << 20;
 
+/// A worker that is deep in one batch does not give way to other queries; the system's scheduler does that, between
+/// more workers than there are processors.
+const WORKERS_PER_THREAD: usize = 8;
+
 impl Engine {
     /// Opens or creates the data directory. Models that cannot be read are marked FAILED, and the rest goes on.
     pub fn open(config: &Config) -> Result<Arc<Self>> {
@@ -57,7 +61,7 @@ impl Engine {
             tracing::warn!("model {model} is damaged and marked FAILED: {why}");
         }
         let work = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(config.threads)
+            .worker_threads(config.threads * WORKERS_PER_THREAD)
             .thread_name("cohort-work")
             .thread_stack_size(STACK_BYTES)
             .enable_all()
@@ -123,6 +127,7 @@ fn base_state(config: &Config, store: &Arc<Store>, registry: &Arc<Registry>) -> 
         .build();
     let context = SessionContext::new_with_state(state);
     pg_catalog::register(&context)?;
+    bounded::register(&context)?;
     for function in FUNCTIONS {
         for scalar in function.scalars(registry) {
             context.register_udf(scalar);

@@ -1,6 +1,7 @@
 //! SQL in, rows out: sessions, statements, and what DataFusion must know of our tables, models and functions.
 
 mod answer;
+mod bounded;
 mod catalog;
 mod definitions;
 #[allow(clippy::module_inception)]
@@ -9,11 +10,14 @@ mod fitted;
 mod import;
 mod pg_catalog;
 mod relations;
+mod rewrite;
 mod session;
 mod settings;
 mod statement;
 pub mod statements;
+mod stoppable;
 mod system_tables;
+mod work;
 
 pub use answer::{Answer, Level, Notice, Rows, Run};
 pub use engine::{Config, Engine};

@@ -76,22 +76,6 @@ impl Planner for Context<'_> {
         Ok(self.context.plan(subquery)?)
     }
 
-    fn table(&mut self, name: ast::ObjectName) -> Result<LogicalPlan> {
-        let table = TableFactor::Table {
-            name,
-            alias: None,
-            args: None,
-            with_hints: vec![],
-            version: None,
-            with_ordinality: false,
-            partitions: vec![],
-            json_path: None,
-            sample: None,
-            index_hints: vec![],
-        };
-        Ok(self.context.plan(table)?)
-    }
-
     fn constant(&mut self, expr: ast::Expr) -> Result<Expr> {
         let shown = expr.to_string();
         self.context.sql_to_expr(expr, &DFSchema::empty()).map_err(|error| {

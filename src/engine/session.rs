@@ -13,7 +13,6 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{DdlStatement, DmlStatement, Expr, LogicalPlan, WriteOp};
-use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as Sql;
 use datafusion::sql::sqlparser::ast;
@@ -124,7 +123,7 @@ impl Session {
             let columns = columns(&state, &plan)?;
             Ok(Prepared(Arc::new(Inner { work: Work::Plan { plan, view }, columns, parameters })))
         };
-        self.on_work_threads(&Run::new().0, planning).await
+        self.on_work_threads(&Run::new().0, |_| planning).await
     }
 
     /// Runs a prepared statement with its parameters.
@@ -158,74 +157,6 @@ impl Session {
         }
     }
 
-    /// Starts a query on the engine's threads; its rows come as they are made.
-    pub(super) async fn rows(&self, plan: LogicalPlan, run: &Run) -> Result<Rows> {
-        let state = self.context.state();
-        let cancel = run.cancel.child_token();
-        let (send, batches) = mpsc::channel(2);
-        let (started, start) = tokio::sync::oneshot::channel();
-        let stop = cancel.clone();
-        self.engine.work()?.spawn(async move {
-            let query = async {
-                let physical = state.create_physical_plan(&plan).await?;
-                Ok::<_, Error>(execute_stream(physical, state.task_ctx())?)
-            };
-            let opened = tokio::select! {
-                biased;
-                () = stop.cancelled() => Err(Error::cancelled()),
-                opened = query => opened,
-            };
-            let mut stream = match opened {
-                Ok(stream) => stream,
-                Err(error) => {
-                    let _ = started.send(Err(error));
-                    return;
-                }
-            };
-            if started.send(Ok(stream.schema())).is_err() {
-                return;
-            }
-            loop {
-                let batch = tokio::select! {
-                    biased;
-                    () = stop.cancelled() => Some(Err(Error::cancelled())),
-                    batch = stream.next() => batch.map(|batch| batch.map_err(Error::from)),
-                };
-                let Some(batch) = batch else { return };
-                let failed = batch.is_err();
-                if send.send(batch).await.is_err() || failed {
-                    return;
-                }
-            }
-        });
-        let schema = start.await.map_err(|_| Error::internal("the query's task ended before it began"))??;
-        Ok(Rows { schema, batches, _stop: cancel.drop_guard() })
-    }
-
-    /// Runs `work` on the engine's threads until it ends, or the run is cancelled, or nobody waits any more.
-    pub(super) async fn on_work_threads<T: Send + 'static>(
-        &self,
-        run: &Run,
-        work: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
-        let cancel = run.cancel.child_token();
-        let _stop = cancel.clone().drop_guard();
-        let task = self.engine.work()?.spawn(async move {
-            tokio::select! {
-                biased;
-                () = cancel.cancelled() => Err(Error::cancelled()),
-                done = work => done,
-            }
-        });
-        task.await.map_err(|error| Error::internal(format!("the work panicked: {error}")))?
-    }
-
-    /// The rows of a plan as one stream, to be read on the engine's threads.
-    pub(super) async fn stream(state: SessionState, plan: LogicalPlan) -> Result<SendableRecordBatchStream> {
-        let physical = state.create_physical_plan(&plan).await?;
-        Ok(execute_stream(physical, state.task_ctx())?)
-    }
-
     /// INSERT: runs to its end, and counts.
     async fn write(&self, write: DmlStatement, run: &Run) -> Result<Answer> {
         let verb = match &write.op {
@@ -237,8 +168,8 @@ impl Session {
         };
         let state = self.context.state();
         let count = self
-            .on_work_threads(run, async move {
-                let mut stream = Self::stream(state, LogicalPlan::Dml(write)).await?;
+            .on_work_threads(run, |cancel| async move {
+                let mut stream = Self::stream(state, LogicalPlan::Dml(write), &cancel).await?;
                 let mut count = 0;
                 while let Some(batch) = stream.next().await {
                     let batch = batch?;

@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
+use crate::engine::rewrite::rewrite;
 use crate::engine::statements::STATEMENTS;
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
@@ -74,7 +75,11 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>> {
         if parser.parser.peek_token() == Token::EOF {
             return Ok(statements);
         }
-        statements.push(Statement(parse_one(&mut parser)?));
+        let mut parsed = parse_one(&mut parser)?;
+        if let Parsed::Sql(sql) = &mut parsed {
+            rewrite(sql);
+        }
+        statements.push(Statement(parsed));
         let next = parser.parser.peek_token();
         if next != Token::SemiColon && next != Token::EOF {
             return parser.parser.expected("end of statement", next).map_err(syntax);
@@ -85,34 +90,56 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>> {
 /// Parentheses, sub-queries and the like inside one another.
 const MAX_DEPTH: usize = 128;
 
-/// Operators in a row, as in `a AND b AND …`.
-const MAX_CHAIN: usize = 10_000;
+/// Arrays in arrays: their types take a planner twice the time with each.
+const MAX_BRACKETS: usize = 12;
 
-/// A chain of operators becomes a tree as deep as the chain is long, and trees are walked by recursion: one that is
-/// too long would end the process for everybody.
+/// Operators in a row, as in `a + b + …`. AND and OR end a row: their chains are made even ([`super::rewrite`]).
+const MAX_OPERATORS: usize = 500;
+
+/// Tables joined, or queries united, in a row.
+const MAX_RELATIONS: usize = 300;
+
+/// A chain of operators becomes a tree as deep as the chain is long. A planner walks trees by recursion: it needs time
+/// that grows with the square of the depth, and one that is too deep would end the process for everybody.
 fn refuse_long_chains(tokens: &[TokenWithSpan]) -> Result<()> {
-    let mut chains = vec![0usize];
+    let mut chains = vec![Chain::default()];
     for token in tokens {
+        let inside = chains.len() > 1;
+        let Some(chain) = chains.last_mut() else { break };
         match &token.token {
-            Token::LParen | Token::LBracket => chains.push(0),
-            Token::RParen | Token::RBracket if chains.len() > 1 => {
+            Token::LParen | Token::LBracket => {
+                let bracket = usize::from(token.token == Token::LBracket);
+                chain.operators += bracket;
+                let brackets = chain.brackets + bracket;
+                if brackets > MAX_BRACKETS {
+                    return Err(too_deep(MAX_BRACKETS));
+                }
+                chains.push(Chain { brackets, ..Chain::default() });
+                if chains.len() > MAX_DEPTH {
+                    return Err(too_deep(MAX_DEPTH));
+                }
+            }
+            Token::RParen | Token::RBracket if inside => {
                 chains.pop();
             }
-            Token::Comma | Token::SemiColon => {
-                if let Some(chain) = chains.last_mut() {
-                    *chain = 0;
-                }
+            Token::Comma => {
+                chain.operators = 0;
+                chain.relations += usize::from(chain.in_from);
             }
-            token if joins(token) => {
-                let Some(chain) = chains.last_mut() else { continue };
-                *chain += 1;
-                if *chain > MAX_CHAIN {
-                    return Err(Error::new(
-                        Kind::LimitExceeded,
-                        format!("more than {MAX_CHAIN} operators in one expression"),
-                    )
+            Token::SemiColon => *chain = Chain { brackets: chain.brackets, ..Chain::default() },
+            Token::Word(word) => chain.word(word.keyword),
+            Token::Whitespace(_) | Token::Period | Token::Colon | Token::EOF => {}
+            Token::Number(..) | Token::SingleQuotedString(_) | Token::Placeholder(_) => {}
+            _ => chain.operators += 1,
+        }
+        match chains.last() {
+            Some(chain) if chain.operators > MAX_OPERATORS => {
+                return Err(too_long(format!("more than {MAX_OPERATORS} operators in one expression"))
                     .hint("put the values into a list, x IN (…), or into a table and join it"));
-                }
+            }
+            Some(chain) if chain.relations > MAX_RELATIONS => {
+                return Err(too_long(format!("more than {MAX_RELATIONS} joins or unions in one query"))
+                    .hint("write a part of them into a table first: CREATE TABLE … AS SELECT …"));
             }
             _ => {}
         }
@@ -120,28 +147,52 @@ fn refuse_long_chains(tokens: &[TokenWithSpan]) -> Result<()> {
     Ok(())
 }
 
-/// Whether a token joins what stands before it to what follows.
-fn joins(token: &Token) -> bool {
-    match token {
-        Token::Word(word) => matches!(
-            word.keyword,
-            Keyword::AND
-                | Keyword::OR
-                | Keyword::UNION
-                | Keyword::EXCEPT
-                | Keyword::INTERSECT
-                | Keyword::JOIN
-                | Keyword::NOT
-        ),
-        Token::Whitespace(_) | Token::Number(..) | Token::SingleQuotedString(_) | Token::Period | Token::EOF => false,
-        Token::Plus
-        | Token::Minus
-        | Token::Mul
-        | Token::Div
-        | Token::Mod
-        | Token::StringConcat
-        | Token::DoubleColon => true,
-        _ => false,
+fn too_deep(limit: usize) -> Error {
+    Error::new(Kind::TooComplex, format!("nested more than {limit} deep"))
+        .hint("name parts of it: WITH part AS (SELECT …) SELECT … FROM part")
+}
+
+fn too_long(message: String) -> Error {
+    Error::new(Kind::TooComplex, message)
+}
+
+/// What has been joined so far between one pair of parentheses.
+#[derive(Default)]
+struct Chain {
+    operators: usize,
+    relations: usize,
+    in_from: bool,
+    /// Brackets around it.
+    brackets: usize,
+}
+
+impl Chain {
+    fn word(&mut self, keyword: Keyword) {
+        match keyword {
+            Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::JOIN => {
+                self.operators = 0;
+                self.relations += 1;
+            }
+            Keyword::FROM => {
+                self.operators = 0;
+                self.in_from = true;
+            }
+            Keyword::SELECT | Keyword::WHERE | Keyword::GROUP | Keyword::HAVING | Keyword::ORDER | Keyword::ON => {
+                self.operators = 0;
+                self.in_from &= keyword == Keyword::ON;
+            }
+            Keyword::AND | Keyword::OR | Keyword::WHEN | Keyword::THEN | Keyword::ELSE => self.operators = 0,
+            Keyword::NOT
+            | Keyword::LIKE
+            | Keyword::ILIKE
+            | Keyword::SIMILAR
+            | Keyword::BETWEEN
+            | Keyword::IN
+            | Keyword::IS
+            | Keyword::COLLATE
+            | Keyword::AT => self.operators += 1,
+            _ => {}
+        }
     }
 }
 
@@ -151,7 +202,10 @@ fn parse_one(parser: &mut DFParser) -> Result<Parsed> {
             return Ok(Parsed::Own(own));
         }
     }
-    Ok(Parsed::Sql(Box::new(parser.parse_statement()?)))
+    parser.parse_statement().map(|sql| Parsed::Sql(Box::new(sql))).map_err(|error| match error {
+        DataFusionError::SQL(error, _) => syntax(*error),
+        other => other.into(),
+    })
 }
 
 /// Whether this is a query of `pg_catalog` as clients write them: such text is rewritten to what DataFusion can plan.
@@ -163,6 +217,9 @@ fn asks_for_catalog(sql: &str) -> bool {
 }
 
 pub(super) fn syntax(error: ParserError) -> Error {
+    if error == ParserError::RecursionLimitExceeded {
+        return too_deep(MAX_DEPTH);
+    }
     DataFusionError::SQL(Box::new(error), None).into()
 }
 
@@ -228,12 +285,18 @@ mod tests {
 
     #[test]
     fn a_chain_has_an_end_and_a_list_has_none() {
-        let chain = vec!["1"; 20_000].join(" + ");
-        assert_eq!(parse(&format!("SELECT {chain}")).unwrap_err().kind.sqlstate(), "54000");
+        let sqlstate = |sql: &str| parse(sql).unwrap_err().kind.sqlstate();
+        assert_eq!(sqlstate(&format!("SELECT {}", vec!["1"; 20_000].join(" + "))), "54001");
+        assert_eq!(sqlstate(&format!("SELECT ARRAY[1]{}", "[1]".repeat(2_000))), "54001");
+        assert_eq!(sqlstate(&vec!["SELECT 1"; 2_000].join(" UNION ")), "54001");
+        assert_eq!(sqlstate(&format!("SELECT * FROM {}", vec!["t"; 2_000].join(", "))), "54001");
         let list = vec!["-1"; 20_000].join(", ");
         assert!(parse(&format!("SELECT 1 IN ({list})")).is_ok());
+        assert!(parse(&format!("SELECT {}", vec!["a = 1"; 20_000].join(" OR "))).is_ok());
         let nested = format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000));
-        assert!(parse(&nested).is_err());
+        assert_eq!(sqlstate(&nested), "54001");
+        assert_eq!(sqlstate(&format!("SELECT {}1", "- ".repeat(200))), "54001");
+        assert_eq!(sqlstate(&format!("SELECT {}1{}", "ARRAY[".repeat(20), "]".repeat(20))), "54001");
     }
 
     #[test]

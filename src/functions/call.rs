@@ -15,7 +15,6 @@ use crate::models::{Fitted, Registry};
 pub trait Planner {
     fn registry(&self) -> &Arc<Registry>;
     fn query(&mut self, query: ast::Query) -> Result<LogicalPlan>;
-    fn table(&mut self, name: ast::ObjectName) -> Result<LogicalPlan>;
     /// A constant expression: literals, parameters, arrays and functions of them.
     fn constant(&mut self, expr: ast::Expr) -> Result<Expr>;
 }
@@ -85,7 +84,7 @@ impl Call {
         }
     }
 
-    /// The sub-query or table given next, if there is one and it is one.
+    /// The sub-query given next, if there is one and it is one.
     pub fn relation(&mut self, planner: &mut dyn Planner, name: &str) -> Result<Option<LogicalPlan>> {
         match self.next(name) {
             None => Ok(None),
@@ -117,13 +116,11 @@ impl Call {
     }
 }
 
-/// The plan of a sub-query or a table's name; anything else comes back as it was.
+/// The plan of a sub-query; anything else comes back as it was.
 pub fn as_relation(expr: ast::Expr, planner: &mut dyn Planner) -> Result<Result<LogicalPlan, ast::Expr>> {
     match expr {
         ast::Expr::Subquery(query) => planner.query(*query).map(Ok),
         ast::Expr::Nested(inner) => as_relation(*inner, planner),
-        ast::Expr::Identifier(name) => planner.table(ast::ObjectName::from(vec![name])).map(Ok),
-        ast::Expr::CompoundIdentifier(path) => planner.table(ast::ObjectName::from(path)).map(Ok),
         other => Ok(Err(other)),
     }
 }

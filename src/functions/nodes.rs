@@ -5,7 +5,7 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::functions::core::expr_fn::get_field;
 use datafusion::functions_aggregate::expr_fn::array_agg;
 use datafusion::logical_expr::expr_fn::scalar_subquery;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, cast, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarUDF, cast, lit, try_cast};
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
@@ -43,12 +43,19 @@ pub fn beside(input: LogicalPlan, function: Expr, answers: &Fields, called: &str
     Ok(LogicalPlanBuilder::from(input).project(with_answer)?.project(columns)?.build()?)
 }
 
-/// One row for each element of a list of structs: the columns of `input` under `kept` names, then `parts`.
-pub fn unnested(input: LogicalPlan, kept: Vec<Expr>, list: Expr, parts: &[(&str, &str)]) -> Result<LogicalPlan> {
-    let mut with_answer = kept.clone();
+/// One row for each element of a list of structs: the `kept` column of `input`, if any, then `parts`.
+pub fn unnested(input: LogicalPlan, kept: Option<&str>, list: Expr, parts: &[(&str, &str)]) -> Result<LogicalPlan> {
+    let mut with_answer = Vec::new();
+    let mut columns = Vec::new();
+    if let Some(name) = kept {
+        let column = Expr::Column(Column::new_unqualified(name));
+        // DataFusion 55 lets a column that was a key before the unnesting pass for one after it, and then drops other
+        // columns from ORDER BY and GROUP BY. A cast ends the key, costs nothing, and lets a filter on the column through.
+        let same_type = column.get_type(input.schema())?;
+        with_answer.push(try_cast(column.clone(), same_type).alias(name));
+        columns.push(column);
+    }
     with_answer.push(list.alias(ANSWER));
-    let mut columns: Vec<Expr> =
-        kept.iter().map(|expr| Expr::Column(Column::new_unqualified(expr.schema_name().to_string()))).collect();
     columns.extend(parts.iter().map(|(field, name)| part(field).alias(*name)));
     Ok(LogicalPlanBuilder::from(input)
         .project(with_answer)?

@@ -175,7 +175,7 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
             let basket = list_of(planner.constant(items_given)?, &items)?;
             let args = [model, basket].into_iter().chain(options).collect();
             let list = Arc::new(basket_function().udf(planner.registry())).call(args);
-            unnested(one_row()?, vec![], list, &parts)
+            unnested(one_row()?, None, list, &parts)
         }
         (Some(who), None) => {
             let input = match as_relation(who, planner)? {
@@ -188,7 +188,7 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
             let user = Expr::Column(Column::new_unqualified(names.user.as_str()));
             let args = [model, user.clone()].into_iter().chain(options).collect();
             let list = Arc::new(rows_function().udf(planner.registry())).call(args);
-            unnested(input, vec![user], list, &parts)
+            unnested(input, Some(&names.user), list, &parts)
         }
     }
 }

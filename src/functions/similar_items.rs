@@ -92,7 +92,7 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
         }
     };
     let item = Expr::Column(Column::new_unqualified("item"));
-    let args = vec![lit(fitted.name.to_string()), item.clone(), k];
+    let args = vec![lit(fitted.name.to_string()), item, k];
     let list = Arc::new(rows_function().udf(planner.registry())).call(args);
-    unnested(input, vec![item], list, &[("rank", "rank"), ("item", &name), ("score", "score")])
+    unnested(input, Some("item"), list, &[("rank", "rank"), ("item", &name), ("score", "score")])
 }

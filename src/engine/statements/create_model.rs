@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use futures::StreamExt;
 
+use crate::engine::rewrite::rewrite_query;
 use crate::engine::statement::{self, Own, at_words, folded, model_name, syntax, take_words};
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
@@ -78,7 +79,8 @@ impl statement::Grammar for Grammar {
         }
         let options = options(parser)?;
         parser.expect_keyword(Keyword::AS).map_err(syntax)?;
-        let query = parser.parse_query().map_err(syntax)?;
+        let mut query = parser.parse_query().map_err(syntax)?;
+        rewrite_query(&mut query);
         Ok(Some(Arc::new(CreateModel { name, exists, options, query })))
     }
 }
@@ -196,12 +198,12 @@ impl CreateModel {
     async fn read(&self, session: &Session, run: &Run) -> Result<(SchemaRef, Vec<RecordBatch>, MemoryReservation)> {
         let state = session.context.state();
         let statement = Sql::Statement(Box::new(ast::Statement::Query(self.query.clone())));
-        let plan = state.statement_to_plan(statement).await?;
         let reserved =
             MemoryConsumer::new(format!("CREATE MODEL {}", self.name)).register(&state.runtime_env().memory_pool);
         session
-            .on_work_threads(run, async move {
-                let mut stream = Session::stream(state, plan).await?;
+            .on_work_threads(run, |cancel| async move {
+                let plan = state.statement_to_plan(statement).await?;
+                let mut stream = Session::stream(state, plan, &cancel).await?;
                 let mut batches = Vec::new();
                 while let Some(batch) = stream.next().await {
                     let batch = batch?;

@@ -1,0 +1,88 @@
+//! Long work on the engine's own threads, and how it is stopped.
+
+use datafusion::common::config::ConfigNonZeroUsize;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
+use futures::StreamExt;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::bounded::batch_rows;
+use crate::engine::stoppable::stoppable;
+use crate::engine::{Rows, Run, Session};
+use crate::error::{Error, Result};
+
+impl Session {
+    /// Starts a query on the engine's threads; its rows come as they are made.
+    pub(super) async fn rows(&self, plan: LogicalPlan, run: &Run) -> Result<Rows> {
+        let state = self.context.state();
+        let cancel = run.cancel.child_token();
+        let (send, batches) = mpsc::channel(2);
+        let (started, start) = tokio::sync::oneshot::channel();
+        let stop = cancel.clone();
+        self.engine.work()?.spawn(async move {
+            let opened = tokio::select! {
+                biased;
+                () = stop.cancelled() => Err(Error::cancelled()),
+                opened = Self::stream(state, plan, &stop) => opened,
+            };
+            let mut stream = match opened {
+                Ok(stream) => stream,
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                    return;
+                }
+            };
+            if started.send(Ok(stream.schema())).is_err() {
+                return;
+            }
+            loop {
+                let batch = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => Some(Err(Error::cancelled())),
+                    batch = stream.next() => batch.map(|batch| batch.map_err(Error::from)),
+                };
+                let Some(batch) = batch else { return };
+                let failed = batch.is_err();
+                if send.send(batch).await.is_err() || failed {
+                    return;
+                }
+            }
+        });
+        let schema = start.await.map_err(|_| Error::internal("the query's task ended before it began"))??;
+        Ok(Rows { schema, batches, _stop: cancel.drop_guard() })
+    }
+
+    /// Runs `work` on the engine's threads until it ends, or the run is cancelled, or nobody waits any more; it is given the
+    /// token that tells of the last two.
+    pub(super) async fn on_work_threads<T, F>(&self, run: &Run, work: impl FnOnce(CancellationToken) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let cancel = run.cancel.child_token();
+        let _stop = cancel.clone().drop_guard();
+        let work = work(cancel.clone());
+        let task = self.engine.work()?.spawn(async move {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => Err(Error::cancelled()),
+                done = work => done,
+            }
+        });
+        task.await.map_err(|error| Error::internal(format!("the work panicked: {error}")))?
+    }
+
+    /// The rows of a plan as one stream, to be read on the engine's threads.
+    pub(super) async fn stream(
+        mut state: SessionState,
+        plan: LogicalPlan,
+        cancel: &CancellationToken,
+    ) -> Result<SendableRecordBatchStream> {
+        let plan = state.optimize(&plan)?;
+        state.config_mut().options_mut().execution.batch_size = ConfigNonZeroUsize::try_new(batch_rows(&plan)?)?;
+        let physical = state.query_planner().create_physical_plan(&plan, &state).await?;
+        Ok(execute_stream(stoppable(physical, cancel)?, state.task_ctx())?)
+    }
+}

@@ -50,6 +50,7 @@ goldens!(
     explain,
     keys,
     kmeans,
+    limits,
     logistic_reg,
     matrix_factorization,
     popularity,

@@ -11,7 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("storage", &["error", "frame"]),
     ("models", &["error", "kernels", "frame"]),
     ("functions", &["error", "kernels", "frame", "models"]),
-    ("engine", &["error", "kernels", "frame", "storage", "models", "functions"]),
+    ("engine", &["error", "frame", "storage", "models", "functions"]),
     ("demo", &["error"]),
     ("server", &["error", "engine"]),
     ("cli", &["error", "engine", "demo", "server"]),

@@ -110,7 +110,7 @@ fn models() -> String {
     );
     for algorithm in ALGORITHMS {
         let name = algorithm.name();
-        page += &format!("| [{name}](#{name}) | {} | {} |\n", purpose(algorithm.task()), answers(algorithm.task()));
+        page += &format!("| [{name}](#{name}) | {} | {} |\n", purpose(algorithm.task()), answers(*algorithm));
     }
     for algorithm in ALGORITHMS {
         page += &model(*algorithm);
@@ -137,15 +137,10 @@ fn purpose(task: Task) -> &'static str {
     }
 }
 
-/// The functions that take a model of that task.
-fn answers(task: Task) -> String {
-    let names: &[&str] = match task {
-        Task::Recommend => &["recommend", "similar_items", "embed", "evaluate", "evaluate_ranking"],
-        Task::Classify => &["predict", "segment", "weights", "evaluate"],
-        Task::Cluster => &["predict", "segment", "centroids", "evaluate"],
-        Task::Segment => &["predict", "segment", "evaluate"],
-    };
-    names.iter().map(|name| format!("[{name}](functions.md#{name})")).collect::<Vec<_>>().join(", ")
+/// The functions that take such a model.
+fn answers(algorithm: &dyn Algorithm) -> String {
+    let link = |name: &&str| format!("[{name}](functions.md#{name})");
+    algorithm.answers().iter().map(link).collect::<Vec<_>>().join(", ")
 }
 
 fn options(options: &[Opt]) -> String {

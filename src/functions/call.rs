@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 
-use datafusion::arrow::datatypes::{DataType, Field};
-use datafusion::logical_expr::expr::Placeholder;
-use datafusion::logical_expr::{Expr, LogicalPlan, cast};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr};
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
+use crate::frame::sql_name;
+use crate::functions::constant::typed;
+use crate::functions::function;
 use crate::models::{Fitted, Registry};
 
 /// What a function needs from whoever plans the query around it.
@@ -99,7 +101,15 @@ impl Call {
 
     /// An option by name, as an expression of that type; a parameter ($1) gets the type too.
     pub fn option(&mut self, planner: &mut dyn Planner, name: &str, data_type: &DataType) -> Result<Option<Expr>> {
-        self.named(name).map(|expr| typed(planner.constant(expr)?, data_type)).transpose()
+        let Some(expr) = self.named(name) else { return Ok(None) };
+        typed(planner.constant(expr)?, data_type).map(Some).map_err(|misfit| {
+            let (wanted, shown) = (sql_name(data_type), misfit.shown);
+            match misfit.is_text {
+                true => Error::new(Kind::InvalidText, format!("invalid input syntax for type {wanted}: \"{shown}\"")),
+                false => Error::new(Kind::WrongType, format!("{name} must be of type {wanted}, not {shown}")),
+            }
+            .hint(format!("{name} is an argument of {}()", self.function))
+        })
     }
 
     /// Refuses what nobody took.
@@ -109,8 +119,13 @@ impl Call {
                 .suggest(name, known.iter().copied()));
         }
         match self.positional.front() {
-            Some(extra) => Err(Error::invalid(format!("{}(): one argument too many: {extra}", self.function))
-                .hint(format!("options are given by name: {}", known.join(", ")))),
+            Some(extra) => {
+                let error = Error::invalid(format!("{}(): one argument too many: {extra}", self.function));
+                Err(match function(self.function) {
+                    Some(function) if known.is_empty() => error.hint(function.doc().syntax.join(" or ")),
+                    _ => error.hint(format!("options are given by name: {}", known.join(", "))),
+                })
+            }
             None => Ok(()),
         }
     }
@@ -123,22 +138,4 @@ pub fn as_relation(expr: ast::Expr, planner: &mut dyn Planner) -> Result<Result<
         ast::Expr::Nested(inner) => as_relation(*inner, planner),
         other => Ok(Err(other)),
     }
-}
-
-/// The expression in that type.
-pub fn typed(expr: Expr, data_type: &DataType) -> Result<Expr> {
-    Ok(match expr {
-        Expr::Placeholder(Placeholder { id, field: None }) => {
-            Expr::Placeholder(Placeholder { id, field: Some(Arc::new(Field::new("", data_type.clone(), true))) })
-        }
-        Expr::Literal(value, _) if value.data_type() != *data_type => {
-            let shown = value.to_string();
-            let value = value
-                .cast_to(data_type)
-                .map_err(|_| Error::new(Kind::InvalidText, format!("\"{shown}\" is not of type {data_type}")))?;
-            datafusion::prelude::lit(value)
-        }
-        literal @ Expr::Literal(..) => literal,
-        other => cast(other, data_type.clone()),
-    })
 }

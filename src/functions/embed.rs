@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Float32Builder, ListBuilder};
 use datafusion::arrow::datatypes::{DataType, Field};
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::functions::constant::{literal, misfit};
 use crate::functions::function::{Doc, Function};
-use crate::functions::model_function::ModelFunction;
-use crate::functions::recommend::recommender;
-use crate::models::Registry;
+use crate::functions::model_function::{Given, ModelFunction};
+use crate::functions::recommend::{recommender, user_keys};
+use crate::models::{Fitted, Registry};
 
 pub struct Embed;
 
@@ -48,7 +49,7 @@ impl Function for Embed {
             run: |fitted, given| {
                 let model = recommender(fitted)?;
                 let mut lists = ListBuilder::new(Float32Builder::new());
-                for code in model.history().users.codes(&given.array(0)?)? {
+                for code in model.history().users.codes(&customers(fitted, given)?)? {
                     match code.map(|code| model.factors(code)) {
                         None => lists.append_null(),
                         Some(Some(vector)) => {
@@ -56,7 +57,7 @@ impl Function for Embed {
                             lists.append(true);
                         }
                         Some(None) => {
-                            return Err(Error::unsupported(format!("model \"{}\" has no vectors", fitted.name))
+                            return Err(Error::unsupported(format!("model \"{}\" has no vectors", fitted.asked))
                                 .hint("train a matrix_factorization model for embed()"));
                         }
                     }
@@ -66,5 +67,21 @@ impl Function for Embed {
             rewrite: None,
         };
         vec![function.udf(registry)]
+    }
+}
+
+/// The keys asked for: a column of the model's type, or one that stands in the query and is read as such.
+fn customers(fitted: &Fitted, given: &Given) -> Result<ArrayRef> {
+    let keys = user_keys(fitted)?;
+    match given.args.first() {
+        Some(ColumnarValue::Scalar(one)) => match literal(one, keys.data_type) {
+            Some(one) => Ok(one.to_array_of_size(given.n_rows)?),
+            None => Err(keys.refused(&misfit(one))),
+        },
+        _ => {
+            let column = given.array(0)?;
+            keys.check(column.data_type())?;
+            Ok(column)
+        }
     }
 }

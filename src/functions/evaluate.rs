@@ -66,15 +66,15 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     call.finish(&["threshold"])?;
     match (input, threshold) {
         (None, Some(_)) => Err(Error::invalid("a threshold needs rows to evaluate on")
-            .hint(format!("evaluate('{}', (SELECT …), threshold => 0.4)", fitted.name.name))),
+            .hint(format!("evaluate('{}', (SELECT …), threshold => 0.4)", fitted.asked))),
         (None, None) => {
             let stored = planner.registry().evaluation(&fitted)?;
             if stored.is_empty() {
                 return Err(Error::new(
                     Kind::NotReady,
-                    format!("no rows were held out when model \"{}\" was trained", fitted.name),
+                    format!("no rows were held out when model \"{}\" was trained", fitted.asked),
                 )
-                .hint(format!("give rows: evaluate('{}', (SELECT …))", fitted.name.name)));
+                .hint(format!("give rows: evaluate('{}', (SELECT …))", fitted.asked)));
             }
             numbers_row(&stored)
         }

@@ -63,7 +63,7 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     let names = recommender(&fitted)?.history().names.clone();
     let input = call.relation(planner, "query")?.ok_or_else(|| {
         Error::invalid("evaluate_ranking() wants a query of customers and products after the model")
-            .hint(format!("evaluate_ranking('{}', (SELECT {}, {} FROM …))", fitted.name.name, names.user, names.item))
+            .hint(format!("evaluate_ranking('{}', (SELECT {}, {} FROM …))", fitted.asked, names.user, names.item))
     })?;
     let k = call.option(planner, "k", &DataType::Int64)?.unwrap_or_else(|| lit(10i64));
     let exclude_seen = call.option(planner, "exclude_seen", &DataType::Boolean)?.unwrap_or_else(|| lit(true));

@@ -1,6 +1,7 @@
 //! The SQL surface: functions of models and of customers, each planned as ordinary nodes.
 
 mod call;
+mod constant;
 mod embed;
 mod evaluate;
 mod evaluate_ranking;

@@ -97,8 +97,8 @@ fn threshold(given: &Given) -> Result<Option<f64>> {
 fn outputs(fitted: &Fitted) -> Result<&datafusion::arrow::datatypes::Fields> {
     let outputs = &fitted.model.signature().outputs;
     if outputs.is_empty() {
-        return Err(Error::unsupported(format!("model \"{}\" recommends, it does not predict", fitted.name))
-            .hint(format!("use recommend('{}', …)", fitted.name.name)));
+        return Err(Error::unsupported(format!("model \"{}\" recommends, it does not predict", fitted.asked))
+            .hint(format!("use recommend('{}', …)", fitted.asked)));
     }
     Ok(outputs)
 }
@@ -107,7 +107,7 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     let fitted = call.model(planner)?;
     let input = call.relation(planner, "query")?.ok_or_else(|| {
         Error::invalid("predict() wants a query after the model")
-            .hint(format!("predict('{}', (SELECT …))", fitted.name.name))
+            .hint(format!("predict('{}', (SELECT …))", fitted.asked))
     })?;
     let threshold = call.option(planner, "threshold", &DataType::Float64)?;
     call.finish(&["threshold"])?;
@@ -125,7 +125,7 @@ fn first_output(fitted: &Fitted, _: &[FieldRef]) -> Result<DataType> {
 fn second_output(fitted: &Fitted, _: &[FieldRef]) -> Result<DataType> {
     match fitted.model.signature().label {
         Some(_) => Ok(outputs(fitted)?[1].data_type().clone()),
-        None => Err(Error::unsupported(format!("model \"{}\" gives no probabilities", fitted.name))
+        None => Err(Error::unsupported(format!("model \"{}\" gives no probabilities", fitted.asked))
             .hint("predict_proba() works on classification models")),
     }
 }
@@ -174,7 +174,7 @@ pub(super) fn scalar_inputs(registry: &Arc<Registry>, args: Vec<Expr>) -> Result
         _ => {
             let wanted: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
             let (given, n) = (args.len(), inputs.len());
-            return Err(Error::invalid(format!("model \"{}\" needs {n} columns, not {given}", fitted.name.name))
+            return Err(Error::invalid(format!("model \"{}\" needs {n} columns, not {given}", fitted.asked))
                 .hint(format!("give {}", wanted.join(", "))));
         }
     }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::compute::cast as cast_array;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::{Column, ScalarValue};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, cast, lit};
+use datafusion::common::{Column, ExprSchema, ScalarValue};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit};
 
-use crate::error::{Error, Kind, Result};
-use crate::functions::call::{as_relation, typed};
+use crate::error::{Error, Result};
+use crate::functions::call::as_relation;
+use crate::functions::constant::KeyType;
 use crate::functions::function::{Doc, Function, Relation};
 use crate::functions::model_function::{Given, ModelFunction};
 use crate::functions::nodes::{gathered, one_row, unnested};
@@ -75,9 +75,26 @@ impl Function for Recommend {
 /// The model as a recommender, or the error that says what it is.
 pub(super) fn recommender(fitted: &Fitted) -> Result<&dyn Recommender> {
     fitted.model.recommender().ok_or_else(|| {
-        Error::unsupported(format!("model \"{}\" is a {} model, it does not recommend", fitted.name, fitted.model_type))
-            .hint("train one with model_type = 'matrix_factorization' or 'popularity'")
+        Error::unsupported(format!(
+            "model \"{}\" is a {} model, it does not recommend",
+            fitted.asked, fitted.model_type
+        ))
+        .hint("train one with model_type = 'matrix_factorization' or 'popularity'")
     })
+}
+
+/// The keys of the model's customers.
+pub(super) fn user_keys(fitted: &Fitted) -> Result<KeyType<'_>> {
+    let history = recommender(fitted)?.history();
+    let (column, data_type) = (history.names.user.as_str(), history.users.data_type());
+    Ok(KeyType { fitted, what: "customers", column, data_type })
+}
+
+/// The keys of the model's products.
+pub(super) fn item_keys(fitted: &Fitted) -> Result<KeyType<'_>> {
+    let history = recommender(fitted)?.history();
+    let (column, data_type) = (history.names.item.as_str(), history.items.data_type());
+    Ok(KeyType { fitted, what: "products", column, data_type })
 }
 
 /// The type of a list of recommendations.
@@ -145,9 +162,8 @@ fn ask(model: &dyn Recommender, given: &Given) -> Result<Ask> {
 
 fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     let fitted = call.model(planner)?;
-    let history = recommender(&fitted)?.history();
-    let (names, items) = (history.names.clone(), history.items.data_type().clone());
-    let users = history.users.data_type().clone();
+    let names = recommender(&fitted)?.history().names.clone();
+    let (users, items) = (user_keys(&fitted)?, item_keys(&fitted)?);
     let basket = call.named("items");
     let who = call.next("users");
     let k = call.option(planner, "k", &DataType::Int64)?.unwrap_or_else(|| lit(DEFAULT_K));
@@ -156,8 +172,11 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     let candidates = match call.named("candidates") {
         None => lit(ScalarValue::Null),
         Some(expr) => match as_relation(expr, planner)? {
-            Ok(plan) => gathered(plan)?,
-            Err(expr) => list_of(planner.constant(expr)?, &items)?,
+            Ok(plan) => {
+                items.check_first(&plan)?;
+                gathered(plan)?
+            }
+            Err(expr) => items.list(planner.constant(expr)?)?,
         },
     };
     call.finish(&["k", "exclude_seen", "candidates", "cold_start", "items"])?;
@@ -169,19 +188,19 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
         (Some(_), Some(_)) => Err(Error::invalid("recommend() takes customers or items, not both")),
         (None, None) => Err(Error::invalid("recommend() wants customers or a basket after the model").hint(format!(
             "recommend('{0}', (SELECT {1} FROM …)) or recommend('{0}', items => ARRAY[…])",
-            fitted.name.name, names.user
+            fitted.asked, names.user
         ))),
         (None, Some(items_given)) => {
-            let basket = list_of(planner.constant(items_given)?, &items)?;
+            let basket = items.list(planner.constant(items_given)?)?;
             let args = [model, basket].into_iter().chain(options).collect();
             let list = Arc::new(basket_function().udf(planner.registry())).call(args);
             unnested(one_row()?, None, list, &parts)
         }
         (Some(who), None) => {
             let input = match as_relation(who, planner)? {
-                Ok(plan) => distinct_users(plan, &names.user)?,
+                Ok(plan) => distinct_users(plan, &users)?,
                 Err(one) => {
-                    let user = typed(planner.constant(one)?, &users)?.alias(names.user.as_str());
+                    let user = users.one(planner.constant(one)?)?.alias(names.user.as_str());
                     LogicalPlanBuilder::empty(true).project(vec![user])?.build()?
                 }
             };
@@ -194,33 +213,11 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
 }
 
 /// The customers of a query, each once: the column named as in training, or else the first.
-fn distinct_users(plan: LogicalPlan, user: &str) -> Result<LogicalPlan> {
+fn distinct_users(plan: LogicalPlan, keys: &KeyType) -> Result<LogicalPlan> {
+    let user = keys.column;
     let columns = plan.schema().columns();
     let named = columns.iter().find(|column| column.name.eq_ignore_ascii_case(user)).or(columns.first());
     let Some(column) = named.cloned() else { return Err(Error::invalid("the query gives no column of customers")) };
+    keys.check(plan.schema().data_type(&column)?)?;
     Ok(LogicalPlanBuilder::from(plan).project(vec![Expr::Column(column).alias(user)])?.distinct()?.build()?)
-}
-
-/// An array expression as a list of that type.
-fn list_of(expr: Expr, items: &DataType) -> Result<Expr> {
-    let list = DataType::List(Arc::new(Field::new_list_field(items.clone(), true)));
-    match expr {
-        Expr::Literal(value, _) if !matches!(value, ScalarValue::List(_) | ScalarValue::Utf8(_)) => {
-            Err(Error::new(Kind::WrongType, format!("an array of products is wanted, not {value}"))
-                .hint("write ARRAY['A', 'B']"))
-        }
-        // '{A,B}' is how Postgres clients send an array as text.
-        Expr::Literal(ScalarValue::Utf8(Some(text)), _) => {
-            let inner = text.trim().trim_start_matches('{').trim_end_matches('}');
-            let names: Vec<&str> = inner.split(',').map(|one| one.trim().trim_matches('"')).collect();
-            let names: ArrayRef = Arc::new(datafusion::arrow::array::StringArray::from(names));
-            let values = cast_array(&names, items)?;
-            let offsets = datafusion::arrow::buffer::OffsetBuffer::from_lengths([values.len()]);
-            let element = Arc::new(Field::new_list_field(items.clone(), true));
-            let list = datafusion::arrow::array::ListArray::try_new(element, offsets, values, None)?;
-            Ok(lit(ScalarValue::List(Arc::new(list))))
-        }
-        Expr::Placeholder(_) => typed(expr, &list),
-        other => Ok(cast(other, list)),
-    }
 }

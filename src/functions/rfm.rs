@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::error::{Error, Kind, Result};
+use crate::frame::sql_name;
 use crate::functions::function::{Doc, Function, Relation};
 use crate::functions::{Call, Planner};
 use crate::kernels::rfm;
@@ -179,14 +180,14 @@ fn columns(input: &LogicalPlan) -> Result<[Column; 3]> {
     if !matches!(type_of(1), DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64) {
         return Err(Error::new(
             Kind::WrongType,
-            format!("rfm(): column \"{}\" must be a timestamp or date, not {}", ts.name, type_of(1)),
+            format!("rfm(): the second column must be a timestamp or date, not {}", sql_name(type_of(1))),
         )
         .hint("the second column is the time of the order; cast it: order_ts::timestamp"));
     }
     if !type_of(2).is_numeric() {
         return Err(Error::new(
             Kind::WrongType,
-            format!("rfm(): column \"{}\" must be a number, not {}", amount.name, type_of(2)),
+            format!("rfm(): the third column must be a number, not {}", sql_name(type_of(2))),
         )
         .hint("the third column is the amount of the order"));
     }

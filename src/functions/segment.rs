@@ -84,11 +84,11 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     let fitted = call.model(planner)?;
     let input = call.relation(planner, "query")?.ok_or_else(|| {
         Error::invalid("segment() wants a query after the model")
-            .hint(format!("segment('{}', (SELECT …))", fitted.name.name))
+            .hint(format!("segment('{}', (SELECT …))", fitted.asked))
     })?;
     call.finish(&[])?;
     if fitted.model.recommender().is_some() {
-        return Err(Error::unsupported(format!("model \"{}\" recommends, it has no segments", fitted.name))
+        return Err(Error::unsupported(format!("model \"{}\" recommends, it has no segments", fitted.asked))
             .hint("segment() works on kmeans, rfm and classification models"));
     }
     let function = Arc::new(rows_function().udf(planner.registry()));

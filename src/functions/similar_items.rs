@@ -8,11 +8,11 @@ use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit};
 
 use crate::error::{Error, Result};
-use crate::functions::call::{as_relation, typed};
+use crate::functions::call::as_relation;
 use crate::functions::function::{Doc, Function, Relation};
 use crate::functions::model_function::ModelFunction;
 use crate::functions::nodes::unnested;
-use crate::functions::recommend::{list_type, recommender};
+use crate::functions::recommend::{item_keys, list_type, recommender};
 use crate::functions::{Call, Planner};
 use crate::models::{Ask, Registry, similar};
 
@@ -71,23 +71,24 @@ fn rows_function() -> ModelFunction {
 
 fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     let fitted = call.model(planner)?;
-    let history = recommender(&fitted)?.history();
-    let (name, items) = (history.names.item.clone(), history.items.data_type().clone());
+    let items = item_keys(&fitted)?;
+    let name = items.column.to_owned();
     let asked = call.next("item").ok_or_else(|| {
         Error::invalid("similar_items() wants a product after the model")
-            .hint(format!("similar_items('{}', 42, k => 10)", fitted.name.name))
+            .hint(format!("similar_items('{}', 42, k => 10)", fitted.asked))
     })?;
     let k = call.option(planner, "k", &DataType::Int64)?.unwrap_or_else(|| lit(10i64));
     call.finish(&["k"])?;
     let input = match as_relation(asked, planner)? {
         Ok(plan) => {
+            items.check_first(&plan)?;
             let Some(column) = plan.schema().columns().into_iter().next() else {
                 return Err(Error::invalid("the query gives no column of products"));
             };
             LogicalPlanBuilder::from(plan).project(vec![Expr::Column(column).alias("item")])?.distinct()?.build()?
         }
         Err(one) => {
-            let item = typed(planner.constant(one)?, &items)?.alias("item");
+            let item = items.one(planner.constant(one)?)?.alias("item");
             LogicalPlanBuilder::empty(true).project(vec![item])?.build()?
         }
     };

@@ -21,6 +21,15 @@ pub trait Algorithm: Send + Sync {
     /// A statement that trains one on the demo shop.
     fn example(&self) -> &'static str;
     fn task(&self) -> Task;
+    /// The functions that take such a model, for the manual.
+    fn answers(&self) -> &'static [&'static str] {
+        match self.task() {
+            Task::Recommend => &["recommend", "similar_items", "embed", "evaluate", "evaluate_ranking"],
+            Task::Classify => &["predict", "segment", "weights", "evaluate"],
+            Task::Cluster => &["predict", "segment", "centroids", "evaluate"],
+            Task::Segment => &["predict", "segment", "evaluate"],
+        }
+    }
     fn options(&self) -> &'static [Opt];
     /// Those of the query's rows that can be learned from, or why none can.
     ///

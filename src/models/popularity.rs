@@ -39,6 +39,11 @@ impl Algorithm for Popularity {
         Task::Recommend
     }
 
+    /// It has no vectors, by which products could be alike.
+    fn answers(&self) -> &'static [&'static str] {
+        &["recommend", "evaluate", "evaluate_ranking"]
+    }
+
     fn options(&self) -> &'static [Opt] {
         &ROLE_OPTIONS
     }

@@ -20,8 +20,7 @@ use crate::engine::statement::{self, Own, at_words, folded, model_name, syntax, 
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
 use crate::frame::canonical_order;
-use crate::kernels::Step;
-use crate::models::{Algorithm, ModelName, Options, Trained, Value, algorithm, declared_options, train};
+use crate::models::{Algorithm, ModelName, Options, Step, Trained, Value, algorithm, declared_options, train};
 use crate::storage::{IfExists, NewModel};
 
 pub struct Grammar;
@@ -151,13 +150,13 @@ impl Own for CreateModel {
             started.elapsed().as_secs_f64(),
             algorithm.name()
         ));
-        let trained = fit(algorithm, schema, batches, options.clone(), run).await?;
+        let trained = fit(algorithm, schema, batches, options, run).await?;
         let seconds = started.elapsed().as_secs_f64();
         // From here on nothing waits: the model is either committed whole, or was cancelled before.
         if run.cancel.is_cancelled() {
             return Err(Error::cancelled());
         }
-        let version = self.commit(session, &trained, &options, seconds)?;
+        let version = self.commit(session, &trained, seconds)?;
         session.note_write();
         run.notice(summary(&self.name, version, &trained, seconds));
         Ok(Answer::Done("CREATE MODEL".to_owned()))
@@ -216,14 +215,14 @@ impl CreateModel {
             .await
     }
 
-    fn commit(&self, session: &Session, trained: &Trained, options: &Options, seconds: f64) -> Result<u32> {
+    fn commit(&self, session: &Session, trained: &Trained, seconds: f64) -> Result<u32> {
         let artefact = trained.model.artefact()?;
         let signature = trained.model.signature();
         let algorithm = self.checked()?.0;
         let facts = serde_json::json!({
             "statement": self.to_string(),
             "task": format!("{:?}", algorithm.task()).to_lowercase(),
-            "options": options,
+            "options": trained.options,
             "inputs": signature.inputs,
             "label": signature.label,
             "evaluation": trained.evaluation,

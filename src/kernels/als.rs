@@ -9,20 +9,25 @@
 //! x = (YᵀY + Yᵀ(C − I)Y + λI)⁻¹ YᵀC p
 //! ```
 //!
-//! Training does not solve it exactly. With `YᵀY + λI = L Lᵀ`, `w = L⁻¹y` and `x = L⁻ᵀz` it becomes
-//! `(I + Wᵀ(C − I)W) z = WᵀC p`, in which the large matrix has gone: a step of conjugate gradients costs only the row's
-//! own entries, and few steps are enough from where the last iteration left off (conjugate gradients for implicit ALS:
-//! Takács, Pilászy, Tikk 2011).
+//! Training does not solve it exactly: a few steps of conjugate gradients from where the last iteration left off are
+//! enough (Takács, Pilászy, Tikk 2011). They are taken in coordinates in which `YᵀY + λI` is the identity, where two
+//! steps come further than three or four in the plain ones, and each costs only the row's own entries.
 
-use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
+mod descent;
+mod sweep;
+
+use ndarray::{Array1, Array2, ArrayView2, Axis};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::kernels::als::descent::Effort;
+use crate::kernels::als::sweep::sweep;
 use crate::kernels::cholesky::Cholesky;
 use crate::kernels::csr::Csr;
+use crate::kernels::dense::{self, Dense};
 use crate::kernels::progress::{Progress, Step};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,43 +49,45 @@ pub struct Factors {
     pub items: Array2<f32>,
 }
 
-/// Rows that one thread takes at a time. Part of the result: sums are formed by chunk, then in the order of chunks.
-const CHUNK: usize = 64;
-/// Rows whose products are summed in f32 before they go into an f64 sum.
-const GRAM_CHUNK: usize = 1024;
-/// Steps of conjugate gradients for a row in one iteration; more of them gain less than one more iteration does.
-const STEPS: usize = 3;
+/// How far a row is moved in each iteration: a third step gains less than one more iteration does.
+const EFFORT: Effort = Effort { steps: 2, tolerance: 1e-7 };
+/// And at the very end, where nothing comes after that could go on from there.
+const SETTLE: Effort = Effort { steps: 20, tolerance: 1e-9 };
 
 /// Learns factors from `interactions` (customers × products, ratings of 0 or more).
 ///
-/// Tells `progress` of each iteration with its [`objective`]. The customers' rows are solved exactly at the end, so
-/// they are what [`fold_in`] answers for the same entries. Fails on ratings below zero or not finite, on
+/// Tells `progress` of each iteration with its [`objective`], and asks it in between by telling the last one again. At
+/// the end the customers' rows are solved as [`fold_in`] would for the same entries, but for rounding. Fails on ratings below zero or not finite, on
 /// options out of range, on a system without one answer, and when cancelled.
 pub fn fit(interactions: &Csr, options: &Options, seed: u64, progress: Progress) -> Result<Factors> {
     check(options)?;
     interactions.values.iter().try_for_each(|rating| check_rating(*rating))?;
     let by_item = interactions.transpose();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut factors = Factors {
-        users: Array2::zeros((interactions.n_rows, options.factors)),
-        items: Array2::from_shape_simple_fn((interactions.n_cols, options.factors), || {
-            0.1 * rng.sample::<f32, _>(StandardNormal)
-        }),
-    };
+    let mut users = Dense::zeros(interactions.n_rows, options.factors);
+    let start = Array2::from_shape_simple_fn((interactions.n_cols, options.factors), || {
+        0.1 * rng.sample::<f32, _>(StandardNormal)
+    });
+    let mut items = Dense::of(start.view());
+    drop(start);
+    // Room for either side as the other sees it, kept: fresh memory would have to be cleared each time.
+    let mut whitened = Dense::zeros(interactions.n_rows.max(interactions.n_cols), options.factors);
+    let mut reached = Step { done: 0, total: options.iterations, loss: None };
     for done in 1..=options.iterations {
-        improve(factors.users.view_mut(), interactions, factors.items.view(), options)?;
-        improve(factors.items.view_mut(), &by_item, factors.users.view(), options)?;
-        let loss = objective(interactions, &factors, options);
+        let go_on = || progress(reached);
+        sweep(&mut users, interactions, &items, &mut whitened, options, EFFORT, &go_on)?;
+        let loss = sweep(&mut items, &by_item, &users, &mut whitened, options, EFFORT, &go_on)?;
         if !loss.is_finite() {
             return Err(Error::invalid("the factors grew beyond all bounds")
                 .hint("lower alpha, raise regularization, or scale the ratings down"));
         }
-        if !progress(Step { done, total: options.iterations, loss: Some(loss) }) {
+        reached = Step { done, total: options.iterations, loss: Some(loss) };
+        if !progress(reached) {
             return Err(Error::cancelled());
         }
     }
-    solve(factors.users.view_mut(), interactions, factors.items.view(), options)?;
-    Ok(factors)
+    sweep(&mut users, interactions, &items, &mut whitened, options, SETTLE, &|| progress(reached))?;
+    Ok(Factors { users: users.to_array(options.factors), items: items.to_array(options.factors) })
 }
 
 /// The sum that training makes smaller (Hu, Koren, Volinsky 2008, eq. 3):
@@ -89,31 +96,30 @@ pub fn fit(interactions: &Csr, options: &Options, seed: u64, progress: Progress)
 /// The pairs without an entry have `c = 1` and `p = 0`: their sum is `Σ xᵀ(YᵀY)x` less what the entries would have been.
 pub fn objective(interactions: &Csr, factors: &Factors, options: &Options) -> f64 {
     let (users, items) = (&factors.users, &factors.items);
-    let all_pairs = gram_f64(items.view());
-    let chunks: Vec<f64> = row_chunks(interactions.n_rows)
-        .map(|rows| {
-            let mut sum = 0.0;
-            for user in rows {
-                let x = users.row(user);
-                let (liked, ratings) = interactions.row(user);
-                for (item, rating) in liked.iter().zip(ratings).filter(|(_, rating)| **rating > 0.0) {
-                    let score = f64::from(x.dot(&items.row(*item as usize)));
-                    let confidence = 1.0 + f64::from(options.alpha) * f64::from(*rating);
-                    sum += confidence * (1.0 - score).powi(2) - score.powi(2);
-                }
-                let x = x.mapv(f64::from);
-                sum += x.dot(&all_pairs.dot(&x));
-            }
-            sum
+    let all_pairs = dense::gram(&Dense::of(items.view()), options.factors);
+    let shares: Vec<f64> = (0..interactions.n_rows)
+        .into_par_iter()
+        .map(|user| {
+            let x = users.row(user);
+            let (liked, ratings) = interactions.row(user);
+            let entries = liked.iter().zip(ratings).filter(|(_, rating)| **rating > 0.0).map(|(item, rating)| {
+                let score = f64::from(x.dot(&items.row(*item as usize)));
+                let confidence = 1.0 + f64::from(options.alpha) * f64::from(*rating);
+                confidence * (1.0 - score).powi(2) - score.powi(2)
+            });
+            let x = x.mapv(f64::from);
+            entries.sum::<f64>() + x.dot(&all_pairs.dot(&x))
         })
         .collect();
     let size = |side: &Array2<f32>| side.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
-    chunks.iter().sum::<f64>() + f64::from(options.regularization) * (size(users) + size(items))
+    shares.iter().sum::<f64>() + f64::from(options.regularization) * (size(users) + size(items))
 }
 
 /// `YᵀY + λI` of items `Y` (`n_items × factors`): what every [`fold_in`] over them shares.
 pub fn gram(items: ArrayView2<f32>, regularization: f32) -> Array2<f32> {
-    regularized_gram(items, regularization).mapv(|value| value as f32)
+    let mut gram = dense::gram(&Dense::of(items), items.ncols());
+    gram.diag_mut().mapv_inplace(|value| value + f64::from(regularization));
+    gram.mapv(|value| value as f32)
 }
 
 /// The factors of one customer from what they did: `liked` holds `(item, rating)`, `gram` comes from [`gram`].
@@ -129,104 +135,6 @@ pub fn fold_in(gram: ArrayView2<f32>, items: ArrayView2<f32>, liked: &[(u32, f32
     }
     let entries = liked.iter().map(|(item, rating)| (*item, *rating));
     solve_row(&gram.mapv(f64::from), items, entries, alpha)
-}
-
-/// One half of an iteration: moves every row of `x` towards its solution, with the other side `fixed`.
-/// `rows` holds the entries of each row of `x` by row of `fixed`.
-fn improve(mut x: ArrayViewMut2<f32>, rows: &Csr, fixed: ArrayView2<f32>, options: &Options) -> Result<()> {
-    let root = Cholesky::of(&regularized_gram(fixed, options.regularization)).ok_or_else(undetermined)?;
-    let lower = root.lower().mapv(|value| value as f32);
-    let inverse = root.inverse_lower().mapv(|value| value as f32);
-    // W = Y L⁻ᵀ
-    let mut whitened = fixed.to_owned();
-    chunks_mut(&mut whitened.view_mut()).for_each(|(_, mut block)| {
-        let product = block.dot(&inverse.t());
-        block.assign(&product);
-    });
-    chunks_mut(&mut x).for_each(|(start, mut block)| {
-        // Z = X L on the way in, X = Z L⁻¹ on the way out: the rows are Lᵀx and L⁻ᵀz.
-        let mut z = block.dot(&lower);
-        let mut scratch = Scratch::new(options.factors);
-        for (offset, row) in z.outer_iter_mut().enumerate() {
-            let (columns, ratings) = rows.row(start + offset);
-            descend(row, whitened.view(), columns, ratings, options.alpha, &mut scratch);
-        }
-        block.assign(&z.dot(&inverse));
-    });
-    Ok(())
-}
-
-/// The vectors of a conjugate gradient descent, kept from row to row.
-struct Scratch {
-    residual: Array1<f32>,
-    direction: Array1<f32>,
-    /// The system's matrix times `direction`.
-    image: Array1<f32>,
-}
-
-impl Scratch {
-    fn new(factors: usize) -> Self {
-        Self { residual: Array1::zeros(factors), direction: Array1::zeros(factors), image: Array1::zeros(factors) }
-    }
-}
-
-/// A few steps of conjugate gradients (Hestenes, Stiefel 1952) towards `(I + Wᵀ(C − I)W) z = WᵀC p`, from where `z` is.
-fn descend(
-    mut z: ArrayViewMut1<f32>,
-    whitened: ArrayView2<f32>,
-    columns: &[u32],
-    ratings: &[f32],
-    alpha: f32,
-    scratch: &mut Scratch,
-) {
-    let entries = || columns.iter().zip(ratings).filter(|(_, rating)| **rating > 0.0);
-    if entries().next().is_none() {
-        // Nothing is known of this row, and least squares then answers zero.
-        z.fill(0.0);
-        return;
-    }
-    let Scratch { residual, direction, image } = scratch;
-    // r = WᵀC p − z − Wᵀ(C − I)W z, where C p = 1 + alpha·rating for every entry
-    residual.assign(&z);
-    residual.mapv_inplace(|value| -value);
-    for (column, rating) in entries() {
-        let w = whitened.row(*column as usize);
-        let extra = alpha * rating;
-        residual.scaled_add(1.0 + extra - extra * w.dot(&z), &w);
-    }
-    direction.assign(residual);
-    let mut size = residual.dot(residual);
-    let enough = size * 1e-10;
-    for _ in 0..STEPS {
-        if size <= enough {
-            break;
-        }
-        image.assign(direction);
-        for (column, rating) in entries() {
-            let w = whitened.row(*column as usize);
-            image.scaled_add(alpha * rating * w.dot(direction), &w);
-        }
-        let length = size / direction.dot(image);
-        z.scaled_add(length, direction);
-        residual.scaled_add(-length, image);
-        let smaller = residual.dot(residual);
-        *direction *= smaller / size;
-        *direction += &*residual;
-        size = smaller;
-    }
-}
-
-/// Every row of `x` as [`fold_in`] would answer it.
-fn solve(mut x: ArrayViewMut2<f32>, rows: &Csr, fixed: ArrayView2<f32>, options: &Options) -> Result<()> {
-    let gram = gram(fixed, options.regularization).mapv(f64::from);
-    chunks_mut(&mut x).try_for_each(|(start, mut block)| {
-        for (offset, mut row) in block.outer_iter_mut().enumerate() {
-            let (columns, ratings) = rows.row(start + offset);
-            let entries = columns.iter().copied().zip(ratings.iter().copied());
-            row.assign(&solve_row(&gram, fixed, entries, options.alpha)?);
-        }
-        Ok(())
-    })
 }
 
 /// Solves one row exactly, in f64: `x = (G + Yᵀ(C − I)Y)⁻¹ YᵀC p` with `G = YᵀY + λI`.
@@ -248,33 +156,6 @@ fn solve_row(
     let a = gram + &y.t().dot(&(&y * &extra.insert_axis(Axis(1))));
     let root = Cholesky::of(&a).ok_or_else(undetermined)?;
     Ok(root.solve(y.t().dot(&confidence).view()).mapv(|value| value as f32))
-}
-
-fn regularized_gram(y: ArrayView2<f32>, regularization: f32) -> Array2<f64> {
-    let mut gram = gram_f64(y);
-    gram.diag_mut().mapv_inplace(|value| value + f64::from(regularization));
-    gram
-}
-
-/// `YᵀY`, by chunks of rows in f32 and over the chunks in f64.
-fn gram_f64(y: ArrayView2<f32>) -> Array2<f64> {
-    let blocks: Vec<ArrayView2<f32>> = y.axis_chunks_iter(Axis(0), GRAM_CHUNK).collect();
-    let parts: Vec<Array2<f32>> = blocks.into_par_iter().map(|block| block.t().dot(&block)).collect();
-    let mut sum = Array2::zeros((y.ncols(), y.ncols()));
-    for part in parts {
-        sum.zip_mut_with(&part, |sum, part| *sum += f64::from(*part));
-    }
-    sum
-}
-
-/// The rows of a matrix by fixed chunks: each chunk's first row, and the chunk.
-fn chunks_mut<'a>(x: &'a mut ArrayViewMut2<f32>) -> impl ParallelIterator<Item = (usize, ArrayViewMut2<'a, f32>)> {
-    let chunks: Vec<_> = x.axis_chunks_iter_mut(Axis(0), CHUNK).collect();
-    chunks.into_par_iter().enumerate().map(|(chunk, block)| (chunk * CHUNK, block))
-}
-
-fn row_chunks(n_rows: usize) -> impl IndexedParallelIterator<Item = std::ops::Range<usize>> {
-    (0..n_rows.div_ceil(CHUNK)).into_par_iter().map(move |chunk| chunk * CHUNK..((chunk + 1) * CHUNK).min(n_rows))
 }
 
 fn check(options: &Options) -> Result<()> {
@@ -377,18 +258,46 @@ mod tests {
         assert!(scores[2] > 0.9 && scores[1] < 0.1, "{scores}");
     }
 
+    /// Every row as [`fold_in`] answers it.
+    fn folded_in(rows: &Csr, fixed: &Array2<f32>, options: &Options) -> Array2<f32> {
+        let gram = gram(fixed.view(), options.regularization);
+        let mut solved = Array2::zeros((rows.n_rows, options.factors));
+        for (row, mut x) in solved.outer_iter_mut().enumerate() {
+            let (columns, ratings) = rows.row(row);
+            let liked: Vec<_> = columns.iter().copied().zip(ratings.iter().copied()).collect();
+            x.assign(&fold_in(gram.view(), fixed.view(), &liked, options.alpha).unwrap());
+        }
+        solved
+    }
+
+    fn apart(a: &Array2<f32>, b: &Array2<f32>) -> f32 {
+        (a - b).mapv(f32::abs).into_iter().fold(0.0, f32::max)
+    }
+
     #[test]
     fn training_leaves_what_folding_in_answers() {
         let interactions = checkered(90, 40);
-        let options = Options { factors: 5, iterations: 4, regularization: 0.1, alpha: 3.0 };
-        let factors = quietly(&interactions, &options, 1);
-        let gram = gram(factors.items.view(), options.regularization);
-        for user in 0..interactions.n_rows {
-            let (items, ratings) = interactions.row(user);
-            let liked: Vec<_> = items.iter().copied().zip(ratings.iter().copied()).collect();
-            let again = fold_in(gram.view(), factors.items.view(), &liked, options.alpha).unwrap();
-            assert_eq!(factors.users.row(user), again);
+        for factors in [1, 5, 16, 33, 70, 128] {
+            let options = Options { factors, iterations: 4, regularization: 0.1, alpha: 3.0 };
+            let learnt = quietly(&interactions, &options, 1);
+            let again = folded_in(&interactions, &learnt.items, &options);
+            assert!(apart(&learnt.users, &again) < 1e-3, "{factors} factors, {} apart", apart(&learnt.users, &again));
         }
+    }
+
+    #[test]
+    fn a_row_too_long_for_one_thread_is_solved_as_well() {
+        // Two products that (nearly) all of 40,000 customers had.
+        let had = (0..40_000).flat_map(|user| (0..2 + user % 3).map(move |item| (user, item, 1.0 + (user % 7) as f32)));
+        let interactions = Csr::from_triplets(40_000, 4, &had.collect::<Vec<_>>()).unwrap();
+        let options = Options { factors: 3, iterations: 0, regularization: 1.0, alpha: 2.0 };
+        let users = quietly(&interactions, &options, 4).users;
+        let by_item = interactions.transpose();
+        let (mut items, fixed) = (Dense::zeros(4, 3), Dense::of(users.view()));
+        let mut room = Dense::zeros(40_000, 3);
+        sweep(&mut items, &by_item, &fixed, &mut room, &options, SETTLE, &|| true).unwrap();
+        let exact = folded_in(&by_item, &users, &options);
+        assert!(apart(&items.to_array(3), &exact) < 1e-3, "{} for {exact}", items.to_array(3));
     }
 
     #[test]
@@ -397,15 +306,32 @@ mod tests {
         let options = Options { factors: 6, iterations: 15, regularization: 0.1, alpha: 10.0 };
         let fast = objective(&interactions, &quietly(&interactions, &options, 3), &options);
 
-        let (by_item, mut exact) =
-            (interactions.transpose(), quietly(&interactions, &Options { iterations: 0, ..options }, 3));
+        let by_item = interactions.transpose();
+        let mut exact = quietly(&interactions, &Options { iterations: 0, ..options }, 3);
         for _ in 0..options.iterations {
-            solve(exact.users.view_mut(), &interactions, exact.items.view(), &options).unwrap();
-            solve(exact.items.view_mut(), &by_item, exact.users.view(), &options).unwrap();
+            exact.items = folded_in(&by_item, &exact.users, &options);
+            exact.users = folded_in(&interactions, &exact.items, &options);
         }
         let exact = objective(&interactions, &exact, &options);
         // Either may end in a better valley than the other; what few steps reach must not be worse.
         assert!(fast < 1.02 * exact, "{fast} by few steps, {exact} exactly");
+    }
+
+    #[test]
+    fn a_sweep_knows_the_objective() {
+        let interactions = checkered(90, 40);
+        let options = Options { factors: 6, iterations: 2, regularization: 0.1, alpha: 10.0 };
+        let Factors { users, items } = quietly(&interactions, &options, 3);
+        let (mut moved, mut room) = (Dense::of(users.view()), Dense::zeros(90, 6));
+        for steps in 0..4 {
+            let effort = Effort { steps, tolerance: 0.0 };
+            let told =
+                sweep(&mut moved, &interactions, &Dense::of(items.view()), &mut room, &options, effort, &|| true)
+                    .unwrap();
+            let factors = Factors { users: moved.to_array(6), items: items.clone() };
+            let expected = objective(&interactions, &factors, &options);
+            assert!((told - expected).abs() < 1e-4 * expected, "{told} was told, it is {expected}");
+        }
     }
 
     #[test]
@@ -425,11 +351,13 @@ mod tests {
         let losses = std::sync::Mutex::new(Vec::new());
         let options = Options { factors: 6, iterations: 12, regularization: 0.05, alpha: 10.0 };
         fit(&checkered(70, 50), &options, 5, &|step| {
-            losses.lock().unwrap().push(step.loss.unwrap());
+            losses.lock().unwrap().push((step.done, step.loss));
             true
         })
         .unwrap();
-        let losses = losses.into_inner().unwrap();
+        let mut losses = losses.into_inner().unwrap();
+        losses.dedup();
+        let losses: Vec<f64> = losses.into_iter().filter_map(|(_, loss)| loss).collect();
         assert_eq!(losses.len(), 12);
         assert!(losses.windows(2).all(|pair| pair[1] <= pair[0] * 1.000_01), "{losses:?}");
     }
@@ -455,13 +383,15 @@ mod tests {
 
     #[test]
     fn a_loop_stops_when_told() {
-        let calls = AtomicUsize::new(0);
+        let last = AtomicUsize::new(0);
         let stop = |step: Step| {
-            calls.fetch_add(1, Ordering::Relaxed);
+            last.fetch_max(step.done, Ordering::Relaxed);
             step.done < 3
         };
         assert_eq!(fit(&worked_example(), &OPTIONS, 1, &stop), Err(Error::cancelled()));
-        assert_eq!(calls.into_inner(), 3);
+        assert_eq!(last.into_inner(), 3);
+        // And within an iteration.
+        assert_eq!(fit(&worked_example(), &OPTIONS, 1, &|_| false), Err(Error::cancelled()));
     }
 
     #[test]

@@ -55,15 +55,20 @@ impl Cholesky {
 
     /// `L⁻¹`, itself a lower triangle.
     pub fn inverse_lower(&self) -> Array2<f64> {
-        let mut inverse = Array2::zeros((self.n, self.n));
-        for i in 0..self.n {
-            for j in 0..=i {
-                let unit = if i == j { 1.0 } else { 0.0 };
-                let known: f64 = (j..i).map(|k| self.lower[i * self.n + k] * inverse[[k, j]]).sum();
-                inverse[[i, j]] = (unit - known) / self.diagonal(i);
+        let n = self.n;
+        let mut inverse = vec![0.0; n * n];
+        for i in 0..n {
+            // Row i of L · L⁻¹ = I, solved for row i of L⁻¹: the earlier rows are known.
+            let (known, row) = inverse.split_at_mut(i * n);
+            for (factor, earlier) in self.row(i).iter().zip(known.chunks_exact(n)) {
+                for (value, known) in row[..i].iter_mut().zip(earlier) {
+                    *value -= factor * known;
+                }
             }
+            row[i] = 1.0;
+            row[..=i].iter_mut().for_each(|value| *value /= self.diagonal(i));
         }
-        inverse
+        Array2::from_shape_fn((n, n), |(i, j)| inverse[i * n + j])
     }
 
     /// Row `i` of `L`, left of the diagonal.

@@ -3,6 +3,7 @@
 pub mod als;
 pub mod cholesky;
 pub mod csr;
+pub mod dense;
 pub mod kmeans;
 pub mod lbfgs;
 pub mod logistic;
@@ -10,6 +11,7 @@ pub mod metrics;
 pub mod popularity;
 pub mod progress;
 pub mod rfm;
+pub mod simd;
 pub mod topk;
 
 pub use progress::{Progress, Step};

@@ -10,5 +10,6 @@ pub struct Step {
     pub loss: Option<f64>,
 }
 
-/// Is told of each step; `false` stops the loop (the kernel returns `Error::cancelled()`).
+/// Is told of each step, and of the last one again (or of step 0) while the next takes long; `false` stops the loop (the
+/// kernel returns `Error::cancelled()`).
 pub type Progress<'a> = &'a (dyn Fn(Step) -> bool + Sync);

@@ -103,7 +103,10 @@ pub fn train(
     let fit = |rows: &RecordBatch| {
         let counted = |step: Step| {
             if let Ok(mut steps) = steps.lock() {
-                steps.push(TrainingStep { iteration: step.done, loss: step.loss });
+                // A step told again is a question whether to go on.
+                if steps.last().map_or(0, |last: &TrainingStep| last.iteration) != step.done {
+                    steps.push(TrainingStep { iteration: step.done, loss: step.loss });
+                }
             }
             progress(step)
         };

@@ -297,6 +297,40 @@ fn every_model_beats_its_baseline() {
     }
 }
 
+/// What a training run tells the person who trains.
+fn remarks(algorithm: &str, rows: &RecordBatch, given: &[(&'static str, Value)]) -> Vec<String> {
+    let algorithm = *ALGORITHMS.iter().find(|known| known.name() == algorithm).unwrap();
+    let rows = canonical_order(&rows.schema(), std::slice::from_ref(rows)).unwrap();
+    let heard = std::sync::Mutex::new(Vec::new());
+    let notice = |remark: String| heard.lock().unwrap().push(remark);
+    train(algorithm, &rows, &options(algorithm, given), &|_| true, &notice).unwrap();
+    heard.into_inner().unwrap()
+}
+
+#[test]
+fn training_says_what_it_leaves_out_and_what_looks_wrong() {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100));
+    let spend: ArrayRef = Arc::new(Float64Array::from_iter_values((0..100).map(|i| f64::from(i % 7))));
+    let rows =
+        RecordBatch::try_from_iter([("customer_id", Arc::clone(&ids)), ("number", ids), ("paid", Arc::clone(&spend))]);
+    let heard = remarks("kmeans", &rows.unwrap(), &[]);
+    assert_eq!(heard.len(), 2, "{heard:?}");
+    assert!(heard[0].starts_with("column \"customer_id\" is called an id"), "{heard:?}");
+    assert!(heard[1].starts_with("column \"number\" is another whole number in each row"), "{heard:?}");
+
+    // A recommender is fitted twice, and says so in between.
+    let heard = remarks("popularity", &checkerboard(), &[]);
+    assert!(matches!(&heard[..], [only] if only.ends_with("fitting again on all rows")), "{heard:?}");
+
+    // One row of a class cannot be both learned from and held out: whichever it would be, there is a model.
+    for lone in 0..20 {
+        let label: ArrayRef = Arc::new(BooleanArray::from_iter((0..100).map(|i| Some(i == lone))));
+        let rows = RecordBatch::try_from_iter([("spend", Arc::clone(&spend)), ("label", label)]).unwrap();
+        let heard = remarks("logistic_reg", &rows, &[]);
+        assert!(heard.iter().all(|remark| remark.starts_with("too few rows to hold some out")), "{heard:?}");
+    }
+}
+
 #[test]
 fn a_column_that_is_missing_is_named() {
     for algorithm in ALGORITHMS.iter().filter(|algorithm| algorithm.task() != Task::Recommend) {

@@ -27,6 +27,7 @@ pub enum Kind {
     /// A prepared statement or portal of that name does not exist.
     UnknownStatement,
     UnknownPortal,
+    UnknownParameter,
     /// The name is taken already.
     TableExists,
     ModelExists,
@@ -86,6 +87,7 @@ impl Kind {
             Kind::UnknownDatabase => "3D000",
             Kind::UnknownStatement => "26000",
             Kind::UnknownPortal => "34000",
+            Kind::UnknownParameter => "42P02",
             Kind::TableExists => "42P07",
             Kind::ModelExists => "42710",
             Kind::SchemaExists => "42P06",

@@ -85,6 +85,99 @@ async fn parameters_of_every_common_type() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parameter_has_the_type_that_its_client_declares() {
+    let server = TestServer::start().await;
+    let connection = server.connect().await;
+    connection.run(BOARD).await;
+    let client = &connection.client;
+    // psycopg declares a small number as smallint, wherever it goes, and text as nothing.
+    let statement = client.prepare_typed("SELECT $1, $2, $3", &[Type::INT2, Type::FLOAT8]).await.unwrap();
+    let types: Vec<_> = statement.columns().iter().map(|column| column.type_().clone()).collect();
+    assert_eq!(types, [Type::INT2, Type::FLOAT8, Type::TEXT]);
+    let row = client.query_one(&statement, &[&5i16, &0.5f64, &"x"]).await.unwrap();
+    assert_eq!((row.get::<_, i16>(0), row.get::<_, f64>(1), row.get::<_, &str>(2)), (5, 0.5, "x"));
+
+    let query = "SELECT customer_id, rank FROM recommend('taste', $1, k => $2)";
+    let statement = client.prepare_typed(query, &[Type::INT2, Type::INT2]).await.unwrap();
+    assert_eq!(statement.columns()[0].type_(), &Type::INT8);
+    assert_eq!(client.query(&statement, &[&7i16, &2i16]).await.unwrap().len(), 2);
+    let query = "SELECT customer_id FROM recommend('taste', (SELECT DISTINCT customer_id FROM had WHERE customer_id < $1 LIMIT $3), k => $2)";
+    let statement = client.prepare_typed(query, &[Type::INT2, Type::INT4, Type::INT2]).await.unwrap();
+    assert_eq!(client.query(&statement, &[&9i16, &1i32, &3i16]).await.unwrap().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parameter_gets_the_type_of_its_place() {
+    let server = TestServer::start().await;
+    let connection = server.connect().await;
+    connection.run(BOARD).await;
+    let client = &connection.client;
+    let statement =
+        client.prepare("SELECT DISTINCT customer_id FROM had WHERE customer_id = ANY($1) ORDER BY 1 LIMIT $2").await;
+    let statement = statement.unwrap();
+    assert_eq!(statement.params(), [Type::INT8_ARRAY, Type::INT8]);
+    assert_eq!(client.query(&statement, &[&vec![1i64, 2, 3], &2i64]).await.unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_is_trained_with_parameters() {
+    let server = TestServer::start().await;
+    let mut connection = server.connect().await;
+    connection.run(BOARD).await;
+    let create = "CREATE OR REPLACE MODEL taste OPTIONS (model_type = 'matrix_factorization', num_factors = $1, l2_reg = $2) \
+                  AS SELECT customer_id, product_id FROM had WHERE customer_id <= $3";
+    let statement = connection.client.prepare(create).await.unwrap();
+    assert_eq!(statement.params(), [Type::INT8, Type::FLOAT8, Type::INT8]);
+    connection.client.execute(&statement, &[&3i64, &0.25f64, &30i64]).await.unwrap();
+    connection.notices.saying("version 2: trained on").await;
+    let kept = connection.rows("DESCRIBE MODEL taste").await.concat().join(" ");
+    assert!(kept.contains("0.25"), "{kept}");
+    assert_eq!(connection.value("SELECT length(embed('taste', 2)::text) > 0").await, "t");
+
+    // Text is read as the option's type, and judged as if it were written there.
+    let create = "CREATE MODEL groups OPTIONS (model_type = $1, k = $2) AS SELECT customer_id FROM had";
+    let error = connection.client.execute(create, &[&"kmeans", &"none"]).await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "22023");
+    connection.client.execute(create, &[&"kmeans", &"2"]).await.unwrap();
+    assert_eq!(connection.refusal(create).await.code().code(), "42P02");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn columns_are_headed_as_clients_expect() {
+    let server = TestServer::start().await;
+    let client = server.connect().await.client;
+    let sql = "SELECT count(*), 1, NULL::text, NULL::bigint, max(i)::int, i, i FROM generate_series(1, 3) AS t(i) GROUP BY i ORDER BY i";
+    let expected = ["count", "?column?", "text", "int8", "max", "i", "i"];
+    let statement = client.prepare(sql).await.unwrap();
+    assert_eq!(statement.columns().iter().map(|column| column.name()).collect::<Vec<_>>(), expected);
+    let rows = client.query(&statement, &[]).await.unwrap();
+    assert_eq!(rows.len(), 3);
+    let messages = client.simple_query(sql).await.unwrap();
+    let SimpleQueryMessage::RowDescription(columns) = &messages[0] else { panic!("rows come after their description") };
+    assert_eq!(columns.iter().map(|column| column.name()).collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drivers_say_hello_in_their_own_ways() {
+    let server = TestServer::start().await;
+    // asyncpg quotes the encoding.
+    let connection = Connection::with_options(server.address, "options='-c client_encoding=\\'utf-8\\''").await;
+    assert_eq!(connection.value("SHOW client_encoding").await, "UTF8");
+    assert_eq!(connection.value("SELECT current_setting('client_encoding')").await, "UTF8");
+    assert_eq!(connection.value("SELECT set_config('statement_timeout', '5s', false)").await, "5s");
+    assert_eq!(connection.value("SHOW statement_timeout").await, "5s");
+    assert_eq!(connection.refusal("SELECT current_setting('no_such')").await.code().code(), "42704");
+    assert_eq!(connection.value("SELECT current_setting('no_such', true)").await, "NULL");
+    // SQLAlchemy and psycopg look for types of extensions.
+    let hstore = connection.client.query(
+        "SELECT typname AS name, oid, typarray AS array_oid FROM pg_type t WHERE t.oid = to_regtype($1) ORDER BY t.oid",
+        &[&"hstore"],
+    );
+    assert!(hstore.await.unwrap().is_empty());
+    assert_eq!(connection.value("SELECT typname FROM pg_type t WHERE t.oid = to_regtype('int4')").await, "int4");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_portal_is_read_in_pieces() {
     let server = TestServer::start().await;
     let mut client = server.connect().await.client;

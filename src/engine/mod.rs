@@ -7,8 +7,11 @@ mod definitions;
 #[allow(clippy::module_inception)]
 mod engine;
 mod fitted;
+mod headings;
 mod import;
+mod parameters;
 mod pg_catalog;
+mod pg_functions;
 mod relations;
 mod rewrite;
 mod session;

@@ -10,6 +10,7 @@ use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 
 use crate::engine::catalog::CATALOG;
+use crate::engine::pg_functions;
 use crate::error::{Error, Result};
 
 /// What `version()` says: the server version that clients parse, and who really answers.
@@ -18,6 +19,7 @@ pub const VERSION: &str = concat!("PostgreSQL 16.6 (Cohort ", env!("CARGO_PKG_VE
 /// Registers tables and functions that are the same for all sessions.
 pub fn register(context: &SessionContext) -> Result<()> {
     setup_pg_catalog(context, CATALOG, EmptyContextProvider).map_err(|error| Error::from(*error))?;
+    pg_functions::register(context);
     context.register_udf(
         constant("version", ScalarValue::Utf8(Some(VERSION.to_owned()))).with_aliases(["pg_catalog.version"]),
     );

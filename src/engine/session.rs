@@ -1,27 +1,27 @@
 //! One connection's view of the engine: parse, prepare, execute.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use datafusion::arrow::array::AsArray;
-use datafusion::arrow::datatypes::{DataType, SchemaRef, UInt64Type};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef, UInt64Type};
 use datafusion::common::ScalarValue;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::expr::Placeholder;
-use datafusion::logical_expr::{DdlStatement, DmlStatement, Expr, LogicalPlan, WriteOp};
+use datafusion::logical_expr::{DdlStatement, DmlStatement, LogicalPlan, WriteOp};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as Sql;
 use datafusion::sql::sqlparser::ast;
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
+use crate::engine::headings::Headings;
 use crate::engine::settings::Settings;
 use crate::engine::statement::{Own, Parsed};
-use crate::engine::{Answer, Engine, Rows, Run, Statement, definitions, pg_catalog, statement};
+use crate::engine::{
+    Answer, Engine, Rows, Run, Statement, definitions, parameters, pg_catalog, pg_functions, statement,
+};
 use crate::error::{Error, Kind, Result};
 
 /// One connection.
@@ -29,7 +29,7 @@ pub struct Session {
     pub(super) engine: Arc<Engine>,
     pub(super) context: SessionContext,
     user: String,
-    pub(super) settings: Mutex<Settings>,
+    pub(super) settings: Arc<Mutex<Settings>>,
     transaction: Mutex<Transaction>,
     /// Whether the open block has written: what is written stays, whatever becomes of the block.
     wrote: AtomicBool,
@@ -83,11 +83,12 @@ impl Session {
             engine,
             context: SessionContext::new_with_state(state),
             user: user.to_owned(),
-            settings: Mutex::new(Settings::new(user)),
+            settings: Arc::new(Mutex::new(Settings::new(user))),
             transaction: Mutex::new(Transaction::Idle),
             wrote: AtomicBool::new(false),
         };
         session.set_backend_pid(0);
+        pg_functions::register_settings(&session.context, &session.settings);
         Ok(session)
     }
 
@@ -102,10 +103,11 @@ impl Session {
 
     /// Resolves names and types. `parameter_types` are those the client declared, in order.
     pub async fn prepare(&self, statement: Statement, parameter_types: &[Option<DataType>]) -> Result<Prepared> {
-        let sql = match statement.0 {
+        let mut sql = match statement.0 {
             Parsed::Own(own) => {
                 let columns = own.columns();
-                return Ok(Prepared(Arc::new(Inner { work: Work::Own(own), columns, parameters: Vec::new() })));
+                let parameters = own.parameters(self, parameter_types).await?;
+                return Ok(Prepared(Arc::new(Inner { work: Work::Own(own), columns, parameters })));
             }
             Parsed::Sql(sql) => sql,
         };
@@ -114,13 +116,13 @@ impl Session {
         }
         refuse(&sql)?;
         let view = view_query(&sql);
+        let headings = headings(&mut sql);
         let state = self.context.state();
         let declared = parameter_types.to_vec();
         // Planning can take long and go deep, so it has no place on the threads that serve sockets.
         let planning = async move {
-            let plan = state.statement_to_plan(*sql).await?;
-            let parameters = parameters(&plan, &declared)?;
-            let columns = columns(&state, &plan)?;
+            let (plan, parameters) = parameters::plan(&state, *sql, &declared).await?;
+            let columns = columns(&state, &plan)?.map(|columns| headings.over(columns));
             Ok(Prepared(Arc::new(Inner { work: Work::Plan { plan, view }, columns, parameters })))
         };
         self.on_work_threads(&Run::new().0, |_| planning).await
@@ -133,7 +135,10 @@ impl Session {
                 if self.transaction() == Transaction::Failed && !own.ends_failure() {
                     return Err(failed_block());
                 }
-                return own.run(self, run).await;
+                return match own.bind(&parameters)? {
+                    Some(bound) => bound.run(self, run).await,
+                    None => own.run(self, run).await,
+                };
             }
             Work::Plan { plan, view } => (plan.clone(), view),
         };
@@ -153,7 +158,11 @@ impl Session {
             LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => {
                 Ok(Answer::Rows(self.rows(plan, run).await?, "EXPLAIN"))
             }
-            plan => Ok(Answer::Rows(self.rows(plan, run).await?, "SELECT")),
+            plan => {
+                let mut rows = self.rows(plan, run).await?;
+                rows.schema = named_as(&rows.schema, prepared.columns());
+                Ok(Answer::Rows(rows, "SELECT"))
+            }
         }
     }
 
@@ -269,6 +278,27 @@ fn refuse(sql: &Sql) -> Result<()> {
     }
 }
 
+/// The headings of a query; other statements have none.
+fn headings(sql: &mut Sql) -> Headings {
+    match sql {
+        Sql::Statement(statement) => match statement.as_mut() {
+            ast::Statement::Query(query) => Headings::of(query),
+            _ => Headings::default(),
+        },
+        _ => Headings::default(),
+    }
+}
+
+/// The columns under the names that were promised.
+fn named_as(columns: &SchemaRef, promised: Option<&SchemaRef>) -> SchemaRef {
+    let Some(promised) = promised.filter(|promised| promised.fields().len() == columns.fields().len()) else {
+        return Arc::clone(columns);
+    };
+    let names = promised.fields().iter().map(|field| field.name());
+    let fields = columns.fields().iter().zip(names).map(|(field, name)| field.as_ref().clone().with_name(name));
+    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), columns.metadata().clone()))
+}
+
 /// The query of a CREATE VIEW, with its columns renamed if a list was given.
 fn view_query(sql: &Sql) -> Option<String> {
     let Sql::Statement(statement) = sql else { return None };
@@ -278,49 +308,6 @@ fn view_query(sql: &Sql) -> Option<String> {
     }
     let columns: Vec<String> = view.columns.iter().map(|column| column.name.to_string()).collect();
     Some(format!("SELECT * FROM ({}) AS renamed({})", view.query, columns.join(", ")))
-}
-
-/// What the client declared, else what the plan implies, else text.
-fn parameters(plan: &LogicalPlan, declared: &[Option<DataType>]) -> Result<Vec<DataType>> {
-    let implied = plan.get_parameter_types()?;
-    let casts = cast_parameters(plan)?;
-    let number = |id: &str| id.trim_start_matches('$').parse::<usize>();
-    let mut count = declared.len();
-    for id in implied.keys() {
-        match number(id) {
-            Ok(n) if n > 0 => count = count.max(n),
-            _ => {
-                return Err(
-                    Error::new(Kind::Syntax, format!("\"{id}\" is not a parameter")).hint("parameters are $1, $2, …")
-                );
-            }
-        }
-    }
-    Ok((1..=count)
-        .map(|n| {
-            let id = format!("${n}");
-            let implied = implied.get(&id).cloned().flatten().or_else(|| casts.get(&id).cloned());
-            declared.get(n - 1).cloned().flatten().or(implied).unwrap_or(DataType::Utf8)
-        })
-        .collect())
-}
-
-/// The types that parameters are cast to where they stand: `$1::bigint` wants a bigint.
-fn cast_parameters(plan: &LogicalPlan) -> Result<HashMap<String, DataType>> {
-    let mut types = HashMap::new();
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            expr.apply(|expr| {
-                if let Expr::Cast(cast) = expr
-                    && let Expr::Placeholder(Placeholder { id, field: None }) = cast.expr.as_ref()
-                {
-                    types.entry(id.clone()).or_insert_with(|| cast.field.data_type().clone());
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    })?;
-    Ok(types)
 }
 
 /// The columns of the plan's rows as they will come: types coerced as the analyzer does it.

@@ -178,8 +178,10 @@ pub fn unknown(name: &str) -> Error {
 /// The value as it is kept, or why it is refused.
 fn checked(name: &str, value: &str, context: &SessionContext) -> Result<String> {
     match name {
-        "client_encoding" => match value.to_uppercase().replace('-', "").as_str() {
-            "UTF8" | "UNICODE" | "SQL_ASCII" => Ok("UTF8".to_owned()),
+        // Drivers quote the name, and write it in all the ways that Postgres knows it by.
+        "client_encoding" => match value.trim_matches(['\'', '"', ' ']).to_uppercase().replace(['-', '_'], "").as_str()
+        {
+            "UTF8" | "UNICODE" | "SQLASCII" => Ok("UTF8".to_owned()),
             _ => Err(Error::invalid(format!("client_encoding \"{value}\" is not supported")).hint("use UTF8")),
         },
         "statement_timeout" | "lock_timeout" | "idle_session_timeout" | "idle_in_transaction_session_timeout" => {

@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement as Sql};
 use datafusion::sql::sqlparser::ast;
@@ -51,6 +52,14 @@ pub trait Own: Send + Sync + fmt::Debug {
     /// Whether it runs in a transaction block that has failed.
     fn ends_failure(&self) -> bool {
         false
+    }
+    /// The types of the parameters ($1, $2, …) in it; `declared` are those that the client named.
+    async fn parameters(&self, _session: &Session, _declared: &[Option<DataType>]) -> Result<Vec<DataType>> {
+        Ok(Vec::new())
+    }
+    /// The statement with these values for its parameters; `None`: it has none and can run as it is.
+    fn bind(&self, _parameters: &[ScalarValue]) -> Result<Option<Arc<dyn Own>>> {
+        Ok(None)
     }
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer>;
 }

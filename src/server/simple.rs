@@ -35,7 +35,7 @@ impl Connection {
         let _running = self.backend.running(&watch.run.cancel);
         let prepared = watch.attend(&mut self.wire, self.session.prepare(statement, &[])).await?;
         if !prepared.parameters().is_empty() {
-            let error = Error::new(Kind::Invalid, "there is no parameter $1");
+            let error = Error::new(Kind::UnknownParameter, "there is no parameter $1");
             return Err(error.hint("parameters need a prepared statement").into());
         }
         if self.deallocate(deallocates.as_deref()) {

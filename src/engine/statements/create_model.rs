@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::Array;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::ScalarValue;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::sql::parser::Statement as Sql;
 use datafusion::sql::sqlparser::ast;
@@ -17,10 +19,10 @@ use futures::StreamExt;
 
 use crate::engine::rewrite::rewrite_query;
 use crate::engine::statement::{self, Own, at_words, folded, model_name, syntax, take_words};
-use crate::engine::{Answer, Run, Session};
+use crate::engine::{Answer, Run, Session, parameters};
 use crate::error::{Error, Kind, Result};
 use crate::frame::canonical_order;
-use crate::models::{Algorithm, ModelName, Options, Step, Trained, Value, algorithm, declared_options, train};
+use crate::models::{Algorithm, ModelName, Options, Range, Step, Trained, Value, algorithm, declared_options, train};
 use crate::storage::{IfExists, NewModel};
 
 pub struct Grammar;
@@ -30,8 +32,15 @@ pub struct Grammar;
 struct CreateModel {
     name: ModelName,
     exists: IfExists,
-    options: Vec<(String, Value)>,
+    options: Vec<(String, Given)>,
     query: Box<ast::Query>,
+}
+
+/// The value of an option, or the parameter that brings it.
+#[derive(Debug, Clone)]
+enum Given {
+    Value(Value),
+    Parameter(String),
 }
 
 impl statement::Grammar for Grammar {
@@ -85,13 +94,21 @@ impl statement::Grammar for Grammar {
 }
 
 /// `(key = value, …)`; a value is a literal, or an array of texts in either notation.
-fn options(parser: &mut Parser) -> Result<Vec<(String, Value)>> {
+fn options(parser: &mut Parser) -> Result<Vec<(String, Given)>> {
     parser.expect_token(&Token::LParen).map_err(syntax)?;
     let mut options = Vec::new();
     while !parser.consume_token(&Token::RParen) {
         let key = folded(&parser.parse_identifier().map_err(syntax)?);
         parser.expect_token(&Token::Eq).map_err(syntax)?;
-        options.push((key, value(parser)?));
+        let given = match parser.peek_token().token {
+            Token::Placeholder(id) => {
+                parser.next_token();
+                parameters::number(&id)?;
+                Given::Parameter(id)
+            }
+            _ => Given::Value(value(parser)?),
+        };
+        options.push((key, given));
         if !parser.consume_token(&Token::Comma) && parser.peek_token() != Token::RParen {
             return parser.expected(", or )", parser.peek_token()).map_err(syntax);
         }
@@ -133,8 +150,65 @@ fn value(parser: &mut Parser) -> Result<Value> {
     }
 }
 
+/// The value of a parameter as an option's value.
+fn option_value(value: &ScalarValue) -> Result<Value> {
+    Ok(match value {
+        value if value.is_null() => return Err(Error::invalid("an option must not be NULL")),
+        ScalarValue::Boolean(Some(truth)) => Value::Bool(*truth),
+        ScalarValue::Int64(Some(whole)) => Value::Whole(*whole),
+        ScalarValue::Int32(Some(whole)) => Value::Whole(i64::from(*whole)),
+        ScalarValue::Int16(Some(whole)) => Value::Whole(i64::from(*whole)),
+        ScalarValue::Float64(Some(number)) => Value::Number(*number),
+        ScalarValue::List(lists) => {
+            let items = lists.value(0);
+            let text = |at| parameters::text_of(&ScalarValue::try_from_array(&items, at)?);
+            Value::Texts((0..items.len()).map(text).collect::<Result<_>>()?)
+        }
+        other => Value::Text(parameters::text_of(other)?),
+    })
+}
+
 #[async_trait]
 impl Own for CreateModel {
+    async fn parameters(&self, session: &Session, declared: &[Option<DataType>]) -> Result<Vec<DataType>> {
+        let mut wanted = parameters::count(&*self.query)?;
+        let in_query = wanted;
+        let mut found = declared.to_vec();
+        for (id, of) in self.option_parameters() {
+            let at = parameters::number(&id)?;
+            wanted = wanted.max(at);
+            found.resize(found.len().max(at), None);
+            if let Some(slot) = found.get_mut(at - 1) {
+                *slot = slot.take().or(Some(of));
+            }
+        }
+        let mut types = Vec::new();
+        if in_query > 0 {
+            let query = Sql::Statement(Box::new(ast::Statement::Query(self.query.clone())));
+            let state = session.context.state();
+            let planning = async move { Ok(parameters::plan(&state, query, &found).await?.1) };
+            types = session.on_work_threads(&Run::new().0, planning).await?;
+        } else {
+            types.extend(found.into_iter().map(|of| of.unwrap_or(DataType::Utf8)));
+        }
+        types.resize(types.len().max(wanted), DataType::Utf8);
+        Ok(types)
+    }
+
+    fn bind(&self, values: &[ScalarValue]) -> Result<Option<Arc<dyn Own>>> {
+        if values.is_empty() {
+            return Ok(None);
+        }
+        let mut bound = self.clone();
+        parameters::fill(&mut *bound.query, values)?;
+        for (_, given) in &mut bound.options {
+            if let Given::Parameter(id) = given {
+                *given = Given::Value(option_value(parameters::value_of(id, values)?)?);
+            }
+        }
+        Ok(Some(Arc::new(bound)))
+    }
+
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
         let started = Instant::now();
         let (algorithm, options) = self.checked()?;
@@ -165,7 +239,12 @@ impl Own for CreateModel {
 
 impl CreateModel {
     fn checked(&self) -> Result<(&'static dyn Algorithm, Options)> {
-        let (types, given): (Vec<_>, Vec<_>) = self.options.iter().cloned().partition(|(key, _)| key == "model_type");
+        let value = |(key, given): &(String, Given)| match given {
+            Given::Value(value) => Ok((key.clone(), value.clone())),
+            Given::Parameter(id) => Err(Error::new(Kind::UnknownParameter, format!("there is no parameter {id}"))),
+        };
+        let options = self.options.iter().map(value).collect::<Result<Vec<_>>>()?;
+        let (types, given): (Vec<_>, Vec<_>) = options.into_iter().partition(|(key, _)| key == "model_type");
         let model_type = match types.as_slice() {
             [(_, model_type)] => model_type.to_string(),
             [] => {
@@ -176,6 +255,32 @@ impl CreateModel {
         };
         let algorithm = algorithm(&model_type)?;
         Ok((algorithm, Options::check(algorithm.name(), declared_options(algorithm), given)?))
+    }
+
+    /// The parameters among the options, each with the type that its option wants.
+    fn option_parameters(&self) -> Vec<(String, DataType)> {
+        let given = |wanted: &str| self.options.iter().find(|(key, _)| key == wanted).map(|(_, given)| given);
+        let algorithm = match given("model_type") {
+            Some(Given::Value(name)) => algorithm(&name.to_string()).ok(),
+            _ => None,
+        };
+        let type_of = |key: &str| {
+            let option = algorithm.and_then(|algorithm| {
+                declared_options(algorithm).find(|option| option.name == key || option.aliases.contains(&key))
+            });
+            match option.map(|option| option.range) {
+                Some(Range::Whole { .. }) => DataType::Int64,
+                Some(Range::Number { .. }) => DataType::Float64,
+                Some(Range::Bool) => DataType::Boolean,
+                Some(Range::Texts) => DataType::new_list(DataType::Utf8, true),
+                Some(Range::Choice(_) | Range::Text) | None => DataType::Utf8,
+            }
+        };
+        let parameter = |(key, given): &'_ (String, Given)| match given {
+            Given::Parameter(id) => Some((id.clone(), type_of(key))),
+            Given::Value(_) => None,
+        };
+        self.options.iter().filter_map(parameter).collect()
     }
 
     fn check_name(&self, session: &Session) -> Result<()> {
@@ -314,14 +419,15 @@ impl std::fmt::Display for CreateModel {
         let options: Vec<String> = self
             .options
             .iter()
-            .map(|(key, value)| {
+            .map(|(key, given)| {
                 let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
-                let value = match value {
-                    Value::Text(text) => quoted(text),
-                    Value::Texts(texts) => {
+                let value = match given {
+                    Given::Value(Value::Text(text)) => quoted(text),
+                    Given::Value(Value::Texts(texts)) => {
                         format!("ARRAY[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", "))
                     }
-                    other => other.to_string(),
+                    Given::Value(other) => other.to_string(),
+                    Given::Parameter(id) => id.clone(),
                 };
                 format!("{key} = {value}")
             })

@@ -38,6 +38,7 @@ macro_rules! goldens {
 }
 
 goldens!(
+    alter_model,
     bad_input,
     catalog,
     centroids,

@@ -126,7 +126,7 @@ pub fn main() -> ExitCode {
 
 /// An error as psql shows it.
 fn shown(error: &Error) -> String {
-    let hint = error.hint.as_ref().map(|hint| format!("\nHINT:   {hint}")).unwrap_or_default();
+    let hint = error.hint.as_ref().map(|hint| format!("\nHINT:  {hint}")).unwrap_or_default();
     format!("ERROR:  {}{hint}", error.message)
 }
 

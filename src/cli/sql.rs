@@ -1,6 +1,6 @@
 //! `cohort sql`: statements from the command line, a file or a person, on a data directory or a running server.
 
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -74,6 +74,9 @@ async fn connect(url: &str) -> Result<tokio_postgres::Client> {
         while let Some(Ok(message)) = messages.next().await {
             if let tokio_postgres::AsyncMessage::Notice(notice) = message {
                 eprintln!("{}:  {}", notice.severity(), notice.message());
+                if let Some(hint) = notice.hint() {
+                    eprintln!("HINT:  {hint}");
+                }
             }
         }
     });
@@ -86,7 +89,10 @@ fn from_server(error: &tokio_postgres::Error) -> Error {
             let ours = Error::invalid(error.message());
             error.hint().map_or(ours.clone(), |hint| ours.hint(hint))
         }
-        None => Error::new(Kind::Io, error.to_string()),
+        None => {
+            let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            Error::new(Kind::Io, format!("{error}{cause}"))
+        }
     }
 }
 
@@ -151,7 +157,7 @@ async fn run_here(session: &Session, sql: &str) -> Result<()> {
         let work = async {
             let prepared = session.prepare(statement, &[]).await?;
             match session.execute(&prepared, Vec::new(), &run).await? {
-                Answer::Done(tag) => println!("{tag}"),
+                Answer::Done(tag) => say(&tag)?,
                 Answer::Rows(rows, _) => print(rows).await?,
             }
             Ok::<_, Error>(())
@@ -189,10 +195,8 @@ async fn print(mut rows: Rows) -> Result<()> {
     const ROWS_A_TABLE: usize = 10_000;
     let options = FormatOptions::new().with_null("NULL");
     let (mut batches, mut held, mut count) = (Vec::new(), 0, 0);
-    let show = |batches: &[_]| -> Result<()> {
-        println!("{}", pretty_format_batches_with_options(batches, &options)?);
-        Ok(())
-    };
+    let show =
+        |batches: &[_]| -> Result<()> { say(&pretty_format_batches_with_options(batches, &options)?.to_string()) };
     let schema = Arc::clone(&rows.schema);
     while let Some(batch) = rows.next().await {
         let batch = batch?;
@@ -211,8 +215,16 @@ async fn print(mut rows: Rows) -> Result<()> {
     if !batches.is_empty() {
         show(&batches)?;
     }
-    println!("({count} {})", if count == 1 { "row" } else { "rows" });
-    Ok(())
+    say(&format!("({count} {})", if count == 1 { "row" } else { "rows" }))
+}
+
+/// Prints to standard output. Whoever reads it may leave in the middle, as `head` does, and then there is nothing left
+/// to do and nobody to tell.
+fn say(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => Ok(written?),
+    }
 }
 
 async fn run_there(client: &tokio_postgres::Client, sql: &str) -> Result<()> {
@@ -238,8 +250,10 @@ async fn run_there(client: &tokio_postgres::Client, sql: &str) -> Result<()> {
                 table.1.push((0..row.len()).map(|at| row.get(at).unwrap_or("NULL").to_owned()).collect());
             }
             SimpleQueryMessage::CommandComplete(count) => match std::mem::replace(&mut table, comfy_table(None)) {
-                (Some(columns), rows) => print_text(&columns, &rows),
-                (None, _) => println!("OK, {count} rows"),
+                (Some(columns), rows) => print_text(&columns, &rows)?,
+                // Of a tag, the client library keeps only the number.
+                (None, _) if count == 0 => say("OK")?,
+                (None, _) => say(&format!("OK, {count} {}", if count == 1 { "row" } else { "rows" }))?,
             },
             _ => {}
         }
@@ -254,7 +268,7 @@ fn comfy_table(columns: Option<Vec<String>>) -> TextTable {
     (columns, Vec::new())
 }
 
-fn print_text(columns: &[String], rows: &[Vec<String>]) {
+fn print_text(columns: &[String], rows: &[Vec<String>]) -> Result<()> {
     let width = |at: usize| {
         let cells = rows.iter().map(|row| row[at].chars().count());
         cells.chain([columns[at].chars().count()]).max().unwrap_or(0)
@@ -262,10 +276,10 @@ fn print_text(columns: &[String], rows: &[Vec<String>]) {
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     let line = |cells: &[String]| {
         let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        println!(" {}", padded.collect::<Vec<_>>().join(" | "));
+        say(&format!(" {}", padded.collect::<Vec<_>>().join(" | ")))
     };
-    line(columns);
-    println!("-{}-", widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>().join("-+-"));
-    rows.iter().for_each(|row| line(row));
-    println!("({} {})", rows.len(), if rows.len() == 1 { "row" } else { "rows" });
+    line(columns)?;
+    say(&format!("-{}-", widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>().join("-+-")))?;
+    rows.iter().try_for_each(|row| line(row))?;
+    say(&format!("({} {})", rows.len(), if rows.len() == 1 { "row" } else { "rows" }))
 }

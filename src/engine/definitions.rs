@@ -51,6 +51,7 @@ pub async fn run(session: &Session, definition: DdlStatement, view: Option<&str>
             let name = match &schema.name {
                 SchemaReference::Bare { schema } | SchemaReference::Full { schema, .. } => schema.to_string(),
             };
+            refuse_virtual(&name)?;
             let models = store.models()?;
             if !store.drop_schema(&name, schema.if_exists, schema.cascade)? {
                 run.notice(format!("schema \"{name}\" does not exist, skipping"));
@@ -60,10 +61,16 @@ pub async fn run(session: &Session, definition: DdlStatement, view: Option<&str>
             }
             "DROP SCHEMA"
         }
-        other => {
-            let what = other.name().to_string();
-            return Err(Error::unsupported(format!("{what} is not supported")));
+        // CREATE INDEX: tools that write tables make indexes as well.
+        DdlStatement::CreateIndex(index) => {
+            let twice = if index.unique { "; values may be there twice" } else { "" };
+            run.warning(
+                format!("no index was made: tables are read without{twice}"),
+                "tables are stored by column, each part with its least and greatest values",
+            );
+            "CREATE INDEX"
         }
+        other => return Err(Error::unsupported(format!("{} is not supported", spoken(other.name())))),
     };
     Ok(Answer::Done(tag.to_owned()))
 }
@@ -194,11 +201,45 @@ fn is_virtual(schema: &str) -> bool {
 }
 
 fn writable(name: &ResolvedTableReference) -> Result<()> {
-    if is_virtual(&name.schema) {
+    refuse_virtual(&name.schema)
+}
+
+/// Nobody but the system makes or drops anything in its schemas.
+pub(super) fn refuse_virtual(schema: &str) -> Result<()> {
+    if is_virtual(schema) {
         return Err(Error::new(
             Kind::Denied,
-            format!("schema \"{}\" is the system's: nothing can be created or dropped in it", name.schema),
+            format!("schema \"{schema}\" is the system's: nothing can be created or dropped in it"),
         ));
     }
     Ok(())
+}
+
+/// Rows are inserted into tables only.
+pub(super) fn check_insert(session: &Session, into: &TableReference) -> Result<()> {
+    let name = resolve(session, into);
+    if is_virtual(&name.schema) {
+        return Err(Error::new(
+            Kind::Denied,
+            format!("\"{}.{}\" is the system's: nothing can be inserted into it", name.schema, name.table),
+        ));
+    }
+    match session.engine.store.relation(&name.schema, &name.table)?.map(|relation| relation.kind) {
+        Some(RelationKind::View { .. }) => {
+            Err(Error::new(Kind::WrongObject, format!("cannot insert into view \"{}\"", name.table)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `CreateIndex` as one says it in SQL: `CREATE INDEX`.
+pub(super) fn spoken(node: &str) -> String {
+    let mut words = String::new();
+    for letter in node.chars() {
+        if letter.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(letter.to_uppercase());
+    }
+    words
 }

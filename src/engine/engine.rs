@@ -15,7 +15,7 @@ use tokio::runtime::{Handle, Runtime};
 use crate::engine::catalog::{CATALOG, Catalogs};
 use crate::engine::fitted::FittedModels;
 use crate::engine::relations::FunctionPlanner;
-use crate::engine::{Session, bounded, pg_catalog};
+use crate::engine::{Session, arithmetic, bounded, pg_catalog};
 use crate::error::{Error, Kind, Result};
 use crate::functions::FUNCTIONS;
 use crate::models::Registry;
@@ -125,9 +125,10 @@ fn base_state(config: &Config, store: &Arc<Store>, registry: &Arc<Registry>) -> 
         .with_default_features()
         .with_relation_planners(vec![Arc::new(FunctionPlanner::new(Arc::clone(registry)))])
         .build();
-    let context = SessionContext::new_with_state(state);
+    let mut context = SessionContext::new_with_state(state);
     pg_catalog::register(&context)?;
     bounded::register(&context)?;
+    arithmetic::register(&mut context)?;
     for function in FUNCTIONS {
         for scalar in function.scalars(registry) {
             context.register_udf(scalar);

@@ -2,6 +2,7 @@
 
 mod answer;
 mod bounded;
+mod arithmetic;
 mod catalog;
 mod definitions;
 #[allow(clippy::module_inception)]
@@ -12,6 +13,7 @@ mod import;
 mod parameters;
 mod pg_catalog;
 mod pg_functions;
+mod pg_queries;
 mod relations;
 mod rewrite;
 mod session;
@@ -19,6 +21,7 @@ mod settings;
 mod statement;
 pub mod statements;
 mod stoppable;
+mod suggestions;
 mod system_tables;
 mod work;
 

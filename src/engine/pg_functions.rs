@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use datafusion::arrow::array::{ArrayRef, AsArray};
+use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result as DataFusionResult;
@@ -11,6 +11,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::prelude::SessionContext;
 
+use crate::engine::parameters;
 use crate::engine::session::lock;
 use crate::engine::settings::{Settings, unknown};
 use crate::error::{Error, Result};
@@ -84,6 +85,34 @@ pub fn register(context: &SessionContext) {
         Ok(ScalarValue::Int32(oid))
     }));
     context.register_udf(function("to_regtype", DataType::Int32, texts(1, 1), Volatility::Stable, to_regtype));
+    let object = Answer::OfValues(Arc::new(json_object));
+    context.register_udf(function("json_build_object", DataType::Utf8, any(), Volatility::Immutable, object.clone()));
+    context.register_udf(function("jsonb_build_object", DataType::Utf8, any(), Volatility::Immutable, object));
+}
+
+/// `{"key" : value, …}` of key, value, key, value, …
+fn json_object(given: &[ScalarValue]) -> Result<ScalarValue> {
+    let (pairs, odd) = given.as_chunks::<2>();
+    if !odd.is_empty() {
+        return Err(Error::invalid("argument list must have even number of elements")
+            .hint("the arguments are key, value, key, value, …"));
+    }
+    let pair = |[key, value]: &[ScalarValue; 2]| {
+        if key.is_null() {
+            return Err(Error::invalid("a key of a JSON object must not be NULL"));
+        }
+        let key = serde_json::Value::String(parameters::text_of(key)?);
+        let value = match value {
+            value if value.is_null() => "null".to_owned(),
+            value if value.data_type().is_numeric() || value.data_type() == DataType::Boolean => {
+                parameters::text_of(value)?
+            }
+            value => serde_json::Value::String(parameters::text_of(value)?).to_string(),
+        };
+        Ok(format!("{key} : {value}"))
+    };
+    let pairs = pairs.iter().map(pair).collect::<Result<Vec<_>>>()?;
+    Ok(ScalarValue::Utf8(Some(format!("{{{}}}", pairs.join(", ")))))
 }
 
 /// Registers the functions that read and change the settings of a session.
@@ -151,10 +180,14 @@ fn type_oid(name: &str) -> Option<i32> {
 /// The answer for one row whose arguments were cast to text.
 type OfTexts = Arc<dyn Fn(&[Option<String>]) -> Result<ScalarValue> + Send + Sync>;
 
+/// The answer for one row.
+type OfValues = Arc<dyn Fn(&[ScalarValue]) -> Result<ScalarValue> + Send + Sync>;
+
 #[derive(Clone)]
 enum Answer {
     Same(ScalarValue),
     OfTexts(OfTexts),
+    OfValues(OfValues),
 }
 
 /// Any arguments, or none.
@@ -225,17 +258,27 @@ impl ScalarUDFImpl for Known {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
-        let answer = match &self.answer {
-            Answer::Same(value) => return Ok(ColumnarValue::Scalar(value.clone())),
-            Answer::OfTexts(answer) => answer,
-        };
+        if let Answer::Same(value) = &self.answer {
+            return Ok(ColumnarValue::Scalar(value.clone()));
+        }
         let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let n_rows = if constant { 1 } else { args.number_rows };
-        let text = |arg: &ColumnarValue| arg.cast_to(&DataType::Utf8, None)?.to_array(n_rows);
-        let texts: Vec<ArrayRef> = args.args.iter().map(text).collect::<DataFusionResult<_>>()?;
-        let row = |at: usize| {
-            let given = texts.iter().map(|text| text.as_string::<i32>().iter().nth(at).flatten().map(str::to_owned));
-            Ok(answer(&given.collect::<Vec<_>>())?)
+        let columns: Vec<ArrayRef> =
+            args.args.iter().map(|arg| arg.to_array(n_rows)).collect::<DataFusionResult<_>>()?;
+        let row = |at: usize| -> DataFusionResult<ScalarValue> {
+            let given: Vec<ScalarValue> = columns
+                .iter()
+                .map(|column| ScalarValue::try_from_array(column, at))
+                .collect::<DataFusionResult<_>>()?;
+            let text = |value: &ScalarValue| match value.is_null() {
+                true => Ok(None),
+                false => parameters::text_of(value).map(Some),
+            };
+            Ok(match &self.answer {
+                Answer::Same(value) => value.clone(),
+                Answer::OfTexts(answer) => answer(&given.iter().map(text).collect::<Result<Vec<_>>>()?)?,
+                Answer::OfValues(answer) => answer(&given)?,
+            })
         };
         let values = (0..n_rows).map(row).collect::<DataFusionResult<Vec<_>>>()?;
         match values.first() {
@@ -256,5 +299,14 @@ mod tests {
         assert_eq!(type_oid("Double Precision"), Some(701));
         assert_eq!(type_oid("pg_catalog.text[]"), Some(1009));
         assert_eq!(type_oid("hstore"), None);
+    }
+
+    #[test]
+    fn objects_are_written_like_postgres_does() {
+        let given = ["a", "it \"is\""].map(|text| ScalarValue::Utf8(Some(text.to_owned())));
+        let more = [ScalarValue::Utf8(Some("n".to_owned())), ScalarValue::Int64(Some(1))];
+        let object = json_object(&[given.to_vec(), more.to_vec()].concat()).unwrap();
+        assert_eq!(object, ScalarValue::Utf8(Some(r#"{"a" : "it \"is\"", "n" : 1}"#.to_owned())));
+        assert!(json_object(&given[..1]).is_err());
     }
 }

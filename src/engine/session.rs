@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use crate::engine::headings::Headings;
 use crate::engine::settings::Settings;
 use crate::engine::statement::{Own, Parsed};
+use crate::engine::suggestions::with_suggestion;
 use crate::engine::{
     Answer, Engine, Rows, Run, Statement, definitions, parameters, pg_catalog, pg_functions, statement,
 };
@@ -125,7 +126,8 @@ impl Session {
             let columns = columns(&state, &plan)?.map(|columns| headings.over(columns));
             Ok(Prepared(Arc::new(Inner { work: Work::Plan { plan, view }, columns, parameters })))
         };
-        self.on_work_threads(&Run::new().0, |_| planning).await
+        let prepared = self.on_work_threads(&Run::new().0, |_| planning).await;
+        prepared.map_err(|error| with_suggestion(error, self, &self.context.state()))
     }
 
     /// Runs a prepared statement with its parameters.
@@ -171,10 +173,11 @@ impl Session {
         let verb = match &write.op {
             WriteOp::Insert(_) => "INSERT 0",
             other => {
-                return Err(Error::unsupported(format!("{other} is not supported yet"))
+                return Err(Error::unsupported(format!("{} is not supported yet", other.name().to_uppercase()))
                     .hint("write the rows you want to keep into a new table: CREATE OR REPLACE TABLE t AS SELECT …"));
             }
         };
+        definitions::check_insert(self, &write.table_name)?;
         let state = self.context.state();
         let count = self
             .on_work_threads(run, |cancel| async move {
@@ -315,7 +318,11 @@ fn columns(state: &SessionState, plan: &LogicalPlan) -> Result<Option<SchemaRef>
     match plan {
         LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(_)) | LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) => Ok(None),
         LogicalPlan::Statement(_) | LogicalPlan::Copy(_) => {
-            Err(Error::unsupported(format!("{} is not supported", plan.display())))
+            let what = match plan {
+                LogicalPlan::Statement(statement) => definitions::spoken(statement.name()),
+                _ => "COPY".to_owned(),
+            };
+            Err(Error::unsupported(format!("{what} is not supported")))
         }
         plan => {
             let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});

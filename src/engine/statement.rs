@@ -17,7 +17,7 @@ use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
 use crate::engine::rewrite::rewrite;
 use crate::engine::statements::STATEMENTS;
-use crate::engine::{Answer, Run, Session};
+use crate::engine::{Answer, Run, Session, pg_queries};
 use crate::error::{Error, Kind, Result};
 
 /// One statement, parsed and not yet planned.
@@ -71,7 +71,10 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>> {
             .parse(sql)
             .map_err(syntax)?
             .into_iter()
-            .map(|statement| Statement(Parsed::Sql(Box::new(Sql::Statement(Box::new(statement))))))
+            .map(|mut statement| {
+                pg_queries::one_row_each(&mut statement);
+                Statement(Parsed::Sql(Box::new(Sql::Statement(Box::new(statement)))))
+            })
             .collect());
     }
     let dialect = PostgreSqlDialect {};
@@ -255,6 +258,9 @@ pub(super) fn take_words(parser: &mut Parser, words: &[&str]) -> bool {
 pub(super) fn model_name(parser: &mut Parser) -> Result<crate::models::ModelName> {
     let name = parser.parse_object_name(false).map_err(syntax)?;
     let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
+    if let Some(empty) = parts.iter().find(|part| part.is_empty()) {
+        check_new_name(empty)?;
+    }
     match <[String; 1]>::try_from(parts) {
         Ok([name]) => Ok(crate::models::ModelName { schema: "public".to_owned(), name, version: None }),
         Err(parts) => match <[String; 2]>::try_from(parts) {
@@ -264,6 +270,17 @@ pub(super) fn model_name(parser: &mut Parser) -> Result<crate::models::ModelName
             }
         },
     }
+}
+
+/// Whether a model may be called that: `name@2` and `schema.name` mean something else.
+pub(super) fn check_new_name(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::new(Kind::Syntax, "zero-length delimited identifier").hint("a model needs a name"));
+    }
+    if name.contains('@') || name.contains('.') {
+        return Err(Error::invalid(format!("a model's name must not contain @ or .: \"{name}\"")));
+    }
+    Ok(())
 }
 
 pub(super) fn folded(ident: &ast::Ident) -> String {

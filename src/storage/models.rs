@@ -184,7 +184,7 @@ impl Store {
                 let message = format!("version {version} is the default of model \"{shown}\"");
                 let cure = match model.versions.len() {
                     1 => "it is the only version: drop the model instead",
-                    _ => "make another version the default first: ALTER MODEL … SET DEFAULT VERSION …",
+                    _ => "make another version the default first: ALTER MODEL name SET DEFAULT VERSION number",
                 };
                 return Err(Error::new(Kind::StillNeeded, message).hint(cure));
             }

@@ -18,8 +18,8 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use futures::StreamExt;
 
 use crate::engine::rewrite::rewrite_query;
-use crate::engine::statement::{self, Own, at_words, folded, model_name, syntax, take_words};
-use crate::engine::{Answer, Run, Session, parameters};
+use crate::engine::statement::{self, Own, at_words, check_new_name, folded, model_name, syntax, take_words};
+use crate::engine::{Answer, Run, Session, definitions, parameters};
 use crate::error::{Error, Kind, Result};
 use crate::frame::canonical_order;
 use crate::models::{Algorithm, ModelName, Options, Range, Step, Trained, Value, algorithm, declared_options, train};
@@ -284,6 +284,7 @@ impl CreateModel {
     }
 
     fn check_name(&self, session: &Session) -> Result<()> {
+        definitions::refuse_virtual(&self.name.schema)?;
         let store = &session.engine.store;
         if !store.schemas()?.contains(&self.name.schema) {
             return Err(Error::new(Kind::UnknownSchema, format!("schema \"{}\" does not exist", self.name.schema)));
@@ -292,10 +293,7 @@ impl CreateModel {
             return Err(Error::new(Kind::ModelExists, format!("model \"{}\" already exists", self.name))
                 .hint("CREATE OR REPLACE MODEL trains a new version of it"));
         }
-        if self.name.name.contains('@') || self.name.name.contains('.') {
-            return Err(Error::invalid(format!("a model's name must not contain @ or .: \"{}\"", self.name.name)));
-        }
-        Ok(())
+        check_new_name(&self.name.name)
     }
 
     /// All rows of the query, and the memory they are accounted for in.

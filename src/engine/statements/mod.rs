@@ -1,5 +1,6 @@
 //! Statements that SQL does not know, or that a server must answer itself.
 
+mod alter_model;
 mod create_model;
 mod describe_model;
 mod drop_model;
@@ -12,6 +13,7 @@ use crate::engine::Grammar;
 
 /// Every statement of ours, in the order they are tried. The parser and the manual read this list.
 pub const STATEMENTS: &[&dyn Grammar] = &[
+    &alter_model::Grammar,
     &create_model::Grammar,
     &describe_model::Grammar,
     &drop_model::Grammar,

@@ -37,14 +37,17 @@ impl statement::Grammar for Grammar {
 
     fn doc(&self) -> &'static str {
         "Changes a setting of this session, such as statement_timeout, timezone or search_path. RESET takes it back, \
-         RESET ALL and DISCARD ALL take all back. Settings of the query engine start with datafusion."
+         RESET ALL and DISCARD ALL take all back. DEALLOCATE, CLOSE and UNLISTEN are what clients tidy up with. Settings of the query engine start with datafusion."
     }
 
     fn syntax(&self) -> &'static str {
         "SET [SESSION | LOCAL] name { = | TO } { value | DEFAULT }\n\
          SET TIME ZONE 'zone'\n\
          RESET { name | ALL }\n\
-         DISCARD { ALL | PLANS | TEMP }"
+         DISCARD { ALL | PLANS | TEMP }\n\
+         DEALLOCATE { name | ALL }\n\
+         CLOSE ALL\n\
+         UNLISTEN { channel | * }"
     }
 
     fn parse(&self, parser: &mut Parser) -> Result<Option<Arc<dyn Own>>> {
@@ -62,6 +65,8 @@ impl statement::Grammar for Grammar {
             Set::Nothing { tag: "DISCARD TEMP" }
         } else if take_words(parser, &["DEALLOCATE", "ALL"]) {
             Set::Nothing { tag: "DEALLOCATE ALL" }
+        } else if take_words(parser, &["CLOSE", "ALL"]) {
+            Set::Nothing { tag: "CLOSE CURSOR ALL" }
         } else if at_words(parser, &["UNLISTEN"]) {
             parser.next_token();
             parser.next_token();

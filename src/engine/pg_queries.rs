@@ -1,79 +1,118 @@
 //! Clients' queries of `pg_catalog`, made plannable where only their form is in the way.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident,
-    ObjectName, Query, SelectItem, SetExpr, Statement, visit_expressions_mut,
+    Expr, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value, VisitMut, VisitorMut, visit_expressions,
+    visit_expressions_mut,
 };
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
 
-/// Makes every sub-query that stands for a value an aggregate: clients know that it gives one row, as keys are unique,
-/// and the planner wants to see it.
-pub fn one_row_each(statement: &mut Statement) {
+/// Rewrites what the planner cannot read.
+///
+/// In the columns of a query, a sub-query that looks something up for each row becomes NULL: clients ask so for
+/// defaults, comments, sequences and collations, and there are none. Patterns may have another escape character.
+pub fn simplify(statement: &mut Statement) {
+    let _ = statement.visit(&mut LookUps);
     let _ = visit_expressions_mut(statement, |expr| {
-        if let Expr::Subquery(query) = expr {
-            aggregate(query);
-        }
+        escape_by_backslash(expr);
         ControlFlow::<()>::Continue(())
     });
 }
 
-fn aggregate(query: &mut Query) {
-    let SetExpr::Select(select) = query.body.as_mut() else { return };
-    let ungrouped = matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
-    let [item] = select.projection.as_mut_slice() else { return };
-    let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { return };
-    if !ungrouped || select.from.is_empty() || is_aggregate(expr) {
-        return;
+struct LookUps;
+
+impl VisitorMut for LookUps {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let SetExpr::Select(select) = query.body.as_mut() {
+            for item in &mut select.projection {
+                let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { continue };
+                let _ = visit_expressions_mut(expr, |expr| {
+                    if matches!(expr, Expr::Subquery(query) if looks_outside(query)) {
+                        *expr = Expr::Value(Value::Null.into());
+                    }
+                    ControlFlow::<()>::Continue(())
+                });
+            }
+        }
+        ControlFlow::Continue(())
     }
-    let argument = FunctionArg::Unnamed(FunctionArgExpr::Expr(expr.clone()));
-    let arguments = FunctionArgumentList { duplicate_treatment: None, args: vec![argument], clauses: vec![] };
-    *expr = Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new("max")]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(arguments),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: vec![],
-    });
-    query.order_by = None;
-    query.limit_clause = None;
-    query.fetch = None;
 }
 
-fn is_aggregate(expr: &Expr) -> bool {
-    const AGGREGATES: [&str; 8] = ["array_agg", "string_agg", "json_agg", "count", "max", "min", "sum", "bool_or"];
-    match expr {
-        Expr::Function(call) => {
-            let name = call.name.0.last().and_then(|part| part.as_ident()).map(|name| name.value.to_lowercase());
-            name.is_some_and(|name| AGGREGATES.contains(&name.as_str()))
-        }
-        // An array is no value to take the greatest of.
-        Expr::Array(_) => true,
-        Expr::Cast { expr, .. } | Expr::Nested(expr) => is_aggregate(expr),
-        _ => false,
+/// Whether a query names a table that it does not read.
+fn looks_outside(query: &Query) -> bool {
+    let SetExpr::Select(select) = query.body.as_ref() else { return false };
+    let own = tables(select);
+    let outside = visit_expressions(query, |expr| match expr {
+        Expr::CompoundIdentifier(path) => match path.as_slice() {
+            [.., table, _] if !own.contains(&table.value) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        },
+        _ => ControlFlow::Continue(()),
+    });
+    outside.is_break()
+}
+
+/// The names by which a select knows its tables.
+fn tables(select: &Select) -> HashSet<String> {
+    let joined = select
+        .from
+        .iter()
+        .flat_map(|from| std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation)));
+    joined
+        .filter_map(|factor| match factor {
+            TableFactor::Table { alias: Some(alias), .. }
+            | TableFactor::Derived { alias: Some(alias), .. }
+            | TableFactor::Function { alias: Some(alias), .. } => Some(alias.name.value.clone()),
+            TableFactor::Table { name, .. } => Some(name.0.last()?.as_ident()?.value.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// `x LIKE 'pg/_%' ESCAPE '/'` as `x LIKE replace('pg/_%', '/', '\\')`.
+fn escape_by_backslash(expr: &mut Expr) {
+    let (Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. }) = expr else { return };
+    let other = match escape_char.as_ref().map(|escape| &escape.value) {
+        Some(Value::SingleQuotedString(escape)) if escape != "\\" && escape.chars().count() == 1 => escape.clone(),
+        _ => return,
+    };
+    let text = format!("replace({pattern}, '{}', '\\')", other.replace('\'', "''"));
+    let parsed = Parser::new(&PostgreSqlDialect {}).try_with_sql(&text).and_then(|mut parser| parser.parse_expr());
+    if let Ok(replaced) = parsed {
+        **pattern = replaced;
+        *escape_char = None;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-    use datafusion::sql::sqlparser::parser::Parser;
-
     use super::*;
 
-    #[test]
-    fn values_are_aggregated_and_lists_stay() {
-        let sql = "SELECT (SELECT a FROM t WHERE t.b = u.b LIMIT 1), (SELECT count(*) FROM t), (SELECT 1) FROM u \
-                   WHERE u.b IN (SELECT b FROM t)";
+    fn simplified(sql: &str) -> String {
         let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap().remove(0);
-        one_row_each(&mut statement);
+        simplify(&mut statement);
+        statement.to_string()
+    }
+
+    #[test]
+    fn what_is_looked_up_for_each_row_is_null() {
+        let sql = "SELECT CASE WHEN a THEN (SELECT t.b FROM s.t AS t WHERE t.c = u.c) END, (SELECT max(t.b) FROM t) \
+                   FROM u WHERE u.b IN (SELECT t.b FROM t WHERE t.c = u.c)";
+        let expected = "SELECT CASE WHEN a THEN NULL END, (SELECT max(t.b) FROM t) \
+                        FROM u WHERE u.b IN (SELECT t.b FROM t WHERE t.c = u.c)";
+        assert_eq!(simplified(sql), expected);
+    }
+
+    #[test]
+    fn patterns_are_escaped_by_backslashes() {
         assert_eq!(
-            statement.to_string(),
-            "SELECT (SELECT max(a) FROM t WHERE t.b = u.b), (SELECT count(*) FROM t), (SELECT 1) FROM u \
-             WHERE u.b IN (SELECT b FROM t)"
+            simplified("SELECT a FROM t WHERE a NOT LIKE $1 || '%' ESCAPE '/'"),
+            "SELECT a FROM t WHERE a NOT LIKE replace($1 || '%', '/', '\\')"
         );
     }
 }

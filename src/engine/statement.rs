@@ -72,7 +72,7 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>> {
             .map_err(syntax)?
             .into_iter()
             .map(|mut statement| {
-                pg_queries::one_row_each(&mut statement);
+                pg_queries::simplify(&mut statement);
                 Statement(Parsed::Sql(Box::new(Sql::Statement(Box::new(statement)))))
             })
             .collect());

@@ -178,6 +178,28 @@ async fn drivers_say_hello_in_their_own_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_driver_reads_the_columns_of_a_table() {
+    let server = TestServer::start().await;
+    let connection = server.connect().await;
+    connection.run("CREATE TABLE people (id bigint, name text)").await;
+    // As SQLAlchemy asks: with look-ups of defaults, keys that are unnested, and an escape of its own.
+    let columns = connection.rows(
+        "SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), \
+         CASE WHEN a.atthasdef THEN (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d \
+         WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END \
+         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
+         WHERE c.relname = 'people' ORDER BY a.attnum",
+    );
+    assert_eq!(columns.await, [["id", "bigint", "NULL"], ["name", "text", "NULL"]]);
+    let keys = "SELECT con.conname, unnest(con.conkey) AS attnum, generate_subscripts(con.conkey, 1) AS ord \
+                FROM pg_catalog.pg_constraint con JOIN pg_catalog.pg_class c ON c.oid = con.conrelid \
+                WHERE c.relname = 'people'";
+    assert!(connection.rows(keys).await.is_empty());
+    let schemas = "SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname NOT LIKE 'pg/_%' ESCAPE '/' ORDER BY 1";
+    assert!(connection.rows(schemas).await.concat().contains(&"public".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_portal_is_read_in_pieces() {
     let server = TestServer::start().await;
     let mut client = server.connect().await.client;

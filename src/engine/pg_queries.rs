@@ -13,11 +13,13 @@ use datafusion::sql::sqlparser::parser::Parser;
 /// Rewrites what the planner cannot read.
 ///
 /// In the columns of a query, a sub-query that looks something up for each row becomes NULL: clients ask so for
-/// defaults, comments, sequences and collations, and there are none. Patterns may have another escape character.
+/// defaults, comments, sequences and collations, and there are none. There are no keys and indexes either, so that there
+/// is nothing in the arrays of their columns. Patterns may have another escape character.
 pub fn simplify(statement: &mut Statement) {
     let _ = statement.visit(&mut LookUps);
     let _ = visit_expressions_mut(statement, |expr| {
         escape_by_backslash(expr);
+        empty_key(expr);
         ControlFlow::<()>::Continue(())
     });
 }
@@ -89,6 +91,30 @@ fn escape_by_backslash(expr: &mut Expr) {
     }
 }
 
+/// The columns of a key, taken out of an array, as NULL.
+fn empty_key(expr: &mut Expr) {
+    const ARRAYS: [&str; 6] = ["conkey", "confkey", "indkey", "indclass", "indoption", "indcollation"];
+    let Expr::Function(call) = &*expr else { return };
+    let Some(name) = call.name.0.last().and_then(|part| part.as_ident()) else { return };
+    let of_a_key = || {
+        call.args
+            .to_string()
+            .split([',', ')'])
+            .next()
+            .is_some_and(|first| ARRAYS.iter().any(|array| first.ends_with(array)))
+    };
+    let nothing = match name.value.as_str() {
+        "unnest" if of_a_key() => "CAST(NULL AS SMALLINT)",
+        "generate_subscripts" => "CAST(NULL AS INTEGER)",
+        "_pg_expandarray" => "named_struct('x', CAST(NULL AS SMALLINT), 'n', CAST(NULL AS INTEGER))",
+        _ => return,
+    };
+    let parsed = Parser::new(&PostgreSqlDialect {}).try_with_sql(nothing).and_then(|mut parser| parser.parse_expr());
+    if let Ok(nothing) = parsed {
+        *expr = nothing;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +132,14 @@ mod tests {
         let expected = "SELECT CASE WHEN a THEN NULL END, (SELECT max(t.b) FROM t) \
                         FROM u WHERE u.b IN (SELECT t.b FROM t WHERE t.c = u.c)";
         assert_eq!(simplified(sql), expected);
+    }
+
+    #[test]
+    fn keys_have_no_columns() {
+        assert_eq!(
+            simplified("SELECT unnest(con.conkey) AS a, generate_subscripts(con.conkey, 1) AS b, unnest(c) FROM con"),
+            "SELECT CAST(NULL AS SMALLINT) AS a, CAST(NULL AS INTEGER) AS b, unnest(c) FROM con"
+        );
     }
 
     #[test]

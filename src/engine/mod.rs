@@ -1,8 +1,8 @@
 //! SQL in, rows out: sessions, statements, and what DataFusion must know of our tables, models and functions.
 
 mod answer;
-mod bounded;
 mod arithmetic;
+mod bounded;
 mod catalog;
 mod definitions;
 #[allow(clippy::module_inception)]

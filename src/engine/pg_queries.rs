@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value, VisitMut, VisitorMut, visit_expressions,
-    visit_expressions_mut,
+    AccessExpr, Expr, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value, VisitMut, VisitorMut,
+    visit_expressions, visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -20,6 +20,7 @@ pub fn simplify(statement: &mut Statement) {
     let _ = visit_expressions_mut(statement, |expr| {
         escape_by_backslash(expr);
         empty_key(expr);
+        absent_column(expr);
         ControlFlow::<()>::Continue(())
     });
 }
@@ -115,6 +116,21 @@ fn empty_key(expr: &mut Expr) {
     }
 }
 
+/// Columns of `pg_class` that the catalog at hand lacks, and fields of keys' columns, as what they would hold.
+fn absent_column(expr: &mut Expr) {
+    const ABSENT: [&str; 2] = ["reloptions", "relacl"];
+    // Clients take apart only what `_pg_expandarray` gives.
+    if let Expr::CompoundFieldAccess { access_chain, .. } = &*expr
+        && matches!(access_chain.as_slice(), [AccessExpr::Dot(_)])
+    {
+        *expr = Expr::Value(Value::Null.into());
+    } else if let Expr::CompoundIdentifier(path) = &*expr
+        && path.last().is_some_and(|column| ABSENT.contains(&column.value.as_str()))
+    {
+        *expr = Expr::Value(Value::Null.into());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +156,11 @@ mod tests {
             simplified("SELECT unnest(con.conkey) AS a, generate_subscripts(con.conkey, 1) AS b, unnest(c) FROM con"),
             "SELECT CAST(NULL AS SMALLINT) AS a, CAST(NULL AS INTEGER) AS b, unnest(c) FROM con"
         );
+    }
+
+    #[test]
+    fn columns_that_are_missing_hold_nothing() {
+        assert_eq!(simplified("SELECT c.relname, c.relacl, (k.n).x FROM c"), "SELECT c.relname, NULL, NULL FROM c");
     }
 
     #[test]

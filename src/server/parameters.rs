@@ -264,10 +264,15 @@ fn list(items: &[ScalarValue], item: &DataType) -> Result<ScalarValue> {
     Ok(ScalarValue::List(ScalarValue::new_list(items, item, true)))
 }
 
-/// `2024-01-01 00:00:00+01` without its `+01`.
+/// `2024-01-01 00:00:00+01` without its `+01`, and `2024-01-01 +01`, as JDBC writes a date, too.
 fn without_zone(text: &str) -> &str {
     let text = text.strip_suffix(['Z', 'z']).unwrap_or(text);
-    let Some(clock) = text.find(':') else { return text };
+    let Some(clock) = text.find(':') else {
+        return match text.split_once(' ') {
+            Some((date, zone)) if zone.starts_with(['+', '-']) => date,
+            _ => text,
+        };
+    };
     match text[clock..].find(['+', '-']) {
         Some(zone) => text[..clock + zone].trim_end(),
         None => text,
@@ -441,6 +446,8 @@ mod tests {
                 "{text}"
             );
         }
+        let midnight = ScalarValue::TimestampMicrosecond(Some(1_704_067_200_000_000), None);
+        assert_eq!(written("2024-01-01 +00", &Type::TIMESTAMP).unwrap(), midnight);
         let utc = Some(Arc::from("UTC"));
         let zoned = written("2024-01-01 13:00:00+01", &Type::TIMESTAMPTZ).unwrap();
         assert_eq!(zoned, ScalarValue::TimestampMicrosecond(noon, utc.clone()));

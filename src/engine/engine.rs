@@ -9,12 +9,14 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
+use datafusion::optimizer::Analyzer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::runtime::{Handle, Runtime};
 
 use crate::engine::catalog::{CATALOG, Catalogs};
 use crate::engine::fitted::FittedModels;
 use crate::engine::relations::FunctionPlanner;
+use crate::engine::wildcards::Wildcards;
 use crate::engine::{Session, arithmetic, bounded, pg_catalog};
 use crate::error::{Error, Kind, Result};
 use crate::functions::FUNCTIONS;
@@ -118,11 +120,14 @@ fn base_state(config: &Config, store: &Arc<Store>, registry: &Arc<Registry>) -> 
     let runtime =
         RuntimeEnvBuilder::new().with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers))).build_arc()?;
     let catalogs = Arc::new(Catalogs::new(Arc::clone(store)));
+    let mut rules = Analyzer::default().rules;
+    rules.insert(0, Arc::new(Wildcards));
     let state = SessionStateBuilder::new()
         .with_config(settings)
         .with_runtime_env(runtime)
         .with_catalog_list(Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>)
         .with_default_features()
+        .with_analyzer_rules(rules)
         .with_relation_planners(vec![Arc::new(FunctionPlanner::new(Arc::clone(registry)))])
         .build();
     let mut context = SessionContext::new_with_state(state);

@@ -23,6 +23,7 @@ pub mod statements;
 mod stoppable;
 mod suggestions;
 mod system_tables;
+mod wildcards;
 mod work;
 
 pub use answer::{Answer, Level, Notice, Rows, Run};

@@ -103,7 +103,7 @@ pub fn input_args(fitted: &Fitted, inputs: &[Input], plan: &LogicalPlan) -> Resu
 
 /// The error of a call that leaves out a column the model was trained on.
 pub fn lacks(fitted: &Fitted, column: &str, who: &str) -> Error {
-    let name = &fitted.name.name;
+    let name = &fitted.asked;
     let inputs: Vec<&str> = fitted.model.signature().inputs.iter().map(|input| input.name.as_str()).collect();
     Error::new(Kind::UnknownColumn, format!("model \"{name}\" needs column \"{column}\", which {who}"))
         .hint(format!("it was trained on {}; see DESCRIBE MODEL {name}", inputs.join(", ")))

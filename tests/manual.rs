@@ -159,8 +159,8 @@ fn functions() -> String {
     let mut page = format!(
         "{GENERATED}# Functions\n\n\
          A function that answers with rows stands in FROM, like a table; around it SQL goes on as usual. Each can be\n\
-         written with its schema too, as in `ml.predict(…)`. A query as an argument stands in parentheses of its own;\n\
-         options follow by name, with `=>`. A model is named by a text: `'churn'`, `'shop.churn'`, or `'churn@2'` for its\n\
+         written with its schema too, as in `ml.predict(…)`. A query as an argument stands in parentheses of its own,\n\
+         and a table may be given by its name; options follow by name, with `=>`. A model is named by a text: `'churn'`, `'shop.churn'`, or `'churn@2'` for its\n\
          second version.\n\n\
          | function | what it answers |\n|---|---|\n"
     );

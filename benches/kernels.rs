@@ -83,9 +83,10 @@ fn topk(bench: &Bench) {
     for (n_users, n_items) in [(1, 4_000), (4_300, 4_000)] {
         let (users, items) = (normal(n_users, 64, SEED), normal(n_items, 64, SEED + 1));
         let (users, items) = (users.mapv(|value| value as f32), items.mapv(|value| value as f32));
+        let arranged = topk::Items::of(items.view());
         let query = topk::Query {
             users: users.view(),
-            items: items.view(),
+            items: &arranged,
             k: 10,
             seen: Some(&seen[..n_users]),
             candidates: None,

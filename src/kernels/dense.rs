@@ -134,15 +134,7 @@ impl PanelProduct<'_> {
             for r in 0..R {
                 left[r] = &a[(row + r) * self.width + self.first..][..depth];
             }
-            let mut sums = [[simd.splat(0.0); V]; R];
-            for k in 0..depth {
-                for r in 0..R {
-                    let factor = simd.splat(left[r][k]);
-                    for v in 0..V {
-                        sums[r][v] = simd.mul_add(factor, matrix[k][v], sums[r][v]);
-                    }
-                }
-            }
+            let sums = tile(simd, left, matrix);
             for r in 0..R {
                 let at = ((row + r) * self.width + self.panel * PANEL) / S::LANES;
                 out[at..at + V].copy_from_slice(&sums[r]);
@@ -151,6 +143,31 @@ impl PanelProduct<'_> {
         }
         row
     }
+}
+
+/// `R` rows times one panel, which holds a row of [`PANEL`] numbers for each number of theirs: `V` vectors each.
+///
+/// The sums stay in registers from the first to the last number, and are formed in that order.
+#[inline(always)]
+pub fn tile<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    left: [&[f32]; R],
+    panel: &[[S::Vector; V]],
+) -> [[S::Vector; V]; R] {
+    let mut left = left;
+    for r in 0..R {
+        left[r] = &left[r][..panel.len()];
+    }
+    let mut sums = [[simd.splat(0.0); V]; R];
+    for k in 0..panel.len() {
+        for r in 0..R {
+            let factor = simd.splat(left[r][k]);
+            for v in 0..V {
+                sums[r][v] = simd.mul_add(factor, panel[k][v], sums[r][v]);
+            }
+        }
+    }
+    sums
 }
 
 /// Rows whose products are added in f32 before they go into an f64 sum.

@@ -2,20 +2,84 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 
-use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayView2, Axis, s};
+use ndarray::{ArrayView2, s};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::kernels::dense::{Dense, PANEL, tile};
+use crate::kernels::simd::{self, Kernel, Simd};
+
+/// Items laid out to be searched: the long vectors first, sixteen to a panel, each panel factor by factor.
+#[derive(Debug)]
+pub struct Items {
+    factors: usize,
+    /// The id of each place: its row in the matrix they came from.
+    ids: Vec<u32>,
+    /// The place of each id.
+    places: Vec<u32>,
+    /// For each panel no less than the length of any vector from there on, and of rounding's share in a score.
+    lengths: Vec<f32>,
+    /// `factors` rows of [`PANEL`] numbers for each panel.
+    panels: Dense,
+}
+
+impl Items {
+    /// Of `n_items × factors`; an item's id is its row.
+    pub fn of(items: ArrayView2<f32>) -> Items {
+        let ids = (0..items.nrows() as u32).collect();
+        Items::arranged(items.ncols(), ids, |id| items.row(id as usize).to_vec())
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Those of `ids` alone, which are ids of these items, without one twice.
+    fn only(&self, ids: Vec<u32>) -> Items {
+        let panels = self.panels.values();
+        Items::arranged(self.factors, ids, |id| {
+            let place = self.places[id as usize] as usize;
+            let start = place / PANEL * self.factors * PANEL + place % PANEL;
+            (0..self.factors).map(|factor| panels[start + factor * PANEL]).collect()
+        })
+    }
+
+    fn arranged(factors: usize, ids: Vec<u32>, vector: impl Fn(u32) -> Vec<f32> + Sync) -> Items {
+        let length = |id: &u32| vector(*id).iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        let mut by_length: Vec<(f64, u32)> = ids.par_iter().map(|id| (length(id), *id)).collect();
+        by_length.par_sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        // A sum of n products is off by at most about n roundings of |x||y|.
+        let slack = 1.0 + (factors + 8) as f64 * f64::from(f32::EPSILON);
+        let lengths = by_length.iter().step_by(PANEL).map(|(length, _)| (length * slack) as f32).collect();
+        let ids: Vec<u32> = by_length.into_iter().map(|(_, id)| id).collect();
+        let mut places = vec![u32::MAX; ids.iter().max().map_or(0, |last| *last as usize + 1)];
+        ids.iter().enumerate().for_each(|(place, id)| places[*id as usize] = place as u32);
+        let mut panels = Dense::zeros(ids.len().div_ceil(PANEL) * factors, PANEL);
+        let panel = (factors * PANEL).max(1);
+        panels.values_mut().par_chunks_mut(panel).zip(ids.par_chunks(PANEL)).for_each(|(panel, ids)| {
+            for (lane, id) in ids.iter().enumerate() {
+                for (row, value) in panel.chunks_exact_mut(PANEL).zip(vector(*id)) {
+                    row[lane] = value;
+                }
+            }
+        });
+        Items { factors, ids, places, lengths, panels }
+    }
+}
 
 /// Which items suit which users best.
 #[derive(Debug, Clone, Copy)]
 pub struct Query<'a> {
     /// `n_users × factors`.
     pub users: ArrayView2<'a, f32>,
-    /// `n_items × factors`; an item's id is its row.
-    pub items: ArrayView2<'a, f32>,
+    pub items: &'a Items,
     /// How many to find for each user.
     pub k: usize,
     /// For each user the items to leave out, ids ascending.
@@ -24,34 +88,29 @@ pub struct Query<'a> {
     pub candidates: Option<&'a [u32]>,
 }
 
-/// Users that share one pass over the items, and the items of one tile: their scores stay in the second-level cache.
-const USERS: usize = 64;
-const TILE: usize = 512;
-/// Scores that are compared with the threshold at once.
-const LANES: usize = 16;
+/// Users that share one pass over the items: each panel is read once for all of them.
+const USERS: usize = 48;
 
 /// For each user up to `k` pairs of item and score, best first, ties by lower id; fewer when fewer are left.
 ///
-/// Every item is scored, a tile at a time; the whole score matrix never exists. Scores that are not a number rank
-/// last. Fails when the shapes do not fit together or a candidate is no item.
+/// Exact. A block of users looks at the items from the longest vector on, and stops where none that comes can reach
+/// the worst of the `k` best so far: a score is at most the product of the lengths (Cauchy and Schwarz). The whole
+/// score matrix never exists. Scores that are not a number rank last. Fails when the shapes do not fit together or a
+/// candidate is no item.
 pub fn top_k(query: &Query) -> Result<Vec<Vec<(u32, f32)>>> {
     check(query)?;
-    let ids = query.candidates.map(|candidates| {
+    let chosen = query.candidates.map(|candidates| {
         let mut ids = candidates.to_vec();
         ids.sort_unstable();
         ids.dedup();
-        ids
+        query.items.only(ids)
     });
-    let gathered = ids.as_ref().map(|ids| {
-        let rows: Vec<usize> = ids.iter().map(|id| *id as usize).collect();
-        query.items.select(Axis(0), &rows)
-    });
-    let items = gathered.as_ref().map_or(query.items.view(), |rows| rows.view());
+    let items = chosen.as_ref().unwrap_or(query.items);
 
     let n_users = query.users.nrows();
     let blocks: Vec<Vec<Vec<(u32, f32)>>> = (0..n_users.div_ceil(USERS))
         .into_par_iter()
-        .map(|block| block_top_k(query, block * USERS..((block + 1) * USERS).min(n_users), items, ids.as_deref()))
+        .map(|block| simd::run(Block { query, items, users: block * USERS..((block + 1) * USERS).min(n_users) }))
         .collect();
     Ok(blocks.into_iter().flatten().collect())
 }
@@ -63,38 +122,142 @@ pub fn best(scores: impl Iterator<Item = (u32, f32)>, k: usize) -> Vec<(u32, f32
     best.into_sorted()
 }
 
-/// The users of one block. `items` are all items, or those of `ids`.
-fn block_top_k(
-    query: &Query,
-    users: std::ops::Range<usize>,
-    items: ArrayView2<f32>,
-    ids: Option<&[u32]>,
-) -> Vec<Vec<(u32, f32)>> {
-    let block = query.users.slice(s![users.clone(), ..]);
-    let mut best: Vec<Best> = users.clone().map(|_| Best::new(query.k)).collect();
-    let mut scores = Array2::<f32>::zeros((users.len(), TILE));
-    for (tile, items) in items.axis_chunks_iter(Axis(0), TILE).enumerate() {
-        let mut scores = scores.slice_mut(s![.., ..items.nrows()]);
-        general_mat_mul(1.0, &block, &items.t(), 0.0, &mut scores);
-        for (user, (best, scores)) in best.iter_mut().zip(scores.outer_iter()).enumerate() {
-            let seen = query.seen.map_or(&[][..], |seen| seen[users.start + user]);
-            for (lane, scores) in scores.axis_chunks_iter(Axis(0), LANES).enumerate() {
-                // Nearly every score is too low. One look at sixteen of them, without a branch, tells so.
-                let floor = best.floor();
-                if scores.fold(true, |low, score| low & (*score < floor)) {
-                    continue;
+/// The users of one block.
+struct Block<'q, 'a> {
+    query: &'q Query<'a>,
+    /// Those of the query, or its candidates.
+    items: &'q Items,
+    users: Range<usize>,
+}
+
+impl Kernel for Block<'_, '_> {
+    type Output = Vec<Vec<(u32, f32)>>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Self::Output {
+        if S::LANES == PANEL { self.search::<S, 12, 1>(simd) } else { self.search::<S, 6, 2>(simd) }
+    }
+}
+
+impl Block<'_, '_> {
+    /// `R` users at a time, `V` vectors to a panel.
+    #[inline(always)]
+    fn search<S: Simd, const R: usize, const V: usize>(self, simd: S) -> Vec<Vec<(u32, f32)>> {
+        let vectors = self.query.users.slice(s![self.users.clone(), ..]);
+        let vectors: Vec<f32> = vectors.iter().copied().collect();
+        let mut searches: Vec<Search> = self
+            .users
+            .enumerate()
+            .map(|(row, user)| {
+                let vector = &vectors[row * self.items.factors..][..self.items.factors];
+                let length = vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+                let seen = self.query.seen.map_or(&[][..], |seen| seen[user]);
+                Search {
+                    vector,
+                    length: length as f32,
+                    seen,
+                    k: self.query.k,
+                    floor: f32::NEG_INFINITY,
+                    found: Vec::new(),
                 }
-                for (offset, score) in scores.iter().enumerate() {
-                    let position = tile * TILE + lane * LANES + offset;
-                    let id = ids.map_or(position as u32, |ids| ids[position]);
-                    if best.admits(id, *score) && seen.binary_search(&id).is_err() {
-                        best.offer(id, *score);
+            })
+            .collect();
+        let panels = simd.vectors(self.items.panels.values()).as_chunks::<V>().0;
+        for (panel, longest) in self.items.lengths.iter().enumerate() {
+            let mut open = false;
+            let ids = &self.items.ids[panel * PANEL..self.items.ids.len().min((panel + 1) * PANEL)];
+            let panel = &panels[panel * self.items.factors..][..self.items.factors];
+            let mut groups = searches.chunks_exact_mut(R);
+            for group in &mut groups {
+                if group.iter().any(|search| search.is_open(*longest)) {
+                    look::<S, R, V>(simd, group, panel, ids);
+                    open = true;
+                }
+            }
+            for search in groups.into_remainder().chunks_exact_mut(1).filter(|search| search[0].is_open(*longest)) {
+                look::<S, 1, V>(simd, search, panel, ids);
+                open = true;
+            }
+            if !open {
+                break;
+            }
+        }
+        searches.into_iter().map(Search::into_sorted).collect()
+    }
+}
+
+/// Scores one panel for `R` users, and keeps what is good enough.
+#[inline(always)]
+fn look<S: Simd, const R: usize, const V: usize>(simd: S, group: &mut [Search], panel: &[[S::Vector; V]], ids: &[u32]) {
+    let mut users: [&[f32]; R] = [&[]; R];
+    for (user, search) in users.iter_mut().zip(group.iter()) {
+        *user = search.vector;
+    }
+    let scores = tile(simd, users, panel);
+    for (search, scores) in group.iter_mut().zip(scores) {
+        // Nearly every score is too low: one look tells for as many as a vector holds.
+        let floor = simd.splat(search.floor);
+        for (v, vector) in scores.iter().enumerate() {
+            let mut good = simd.not_below(*vector, floor);
+            if good != 0 {
+                let mut room = [*vector];
+                let scores = simd.numbers_mut(&mut room);
+                while good != 0 {
+                    let lane = good.trailing_zeros() as usize;
+                    good &= good - 1;
+                    if let Some(id) = ids.get(v * S::LANES + lane) {
+                        search.offer(*id, scores[lane]);
                     }
                 }
             }
         }
     }
-    best.into_iter().map(Best::into_sorted).collect()
+}
+
+/// What one user has found so far.
+struct Search<'a> {
+    vector: &'a [f32],
+    length: f32,
+    /// Ids to leave out, ascending.
+    seen: &'a [u32],
+    k: usize,
+    /// The worst score of `k` that were found; a lower one need not be offered.
+    floor: f32,
+    /// The best so far and some that were better than the floor.
+    found: Vec<Ranked>,
+}
+
+impl Search<'_> {
+    /// Whether a vector of this length may still score enough. (What does not compare may.)
+    fn is_open(&self, length: f32) -> bool {
+        self.k > 0 && (self.length * length).partial_cmp(&self.floor) != Some(Ordering::Less)
+    }
+
+    fn offer(&mut self, id: u32, score: f32) {
+        if self.seen.binary_search(&id).is_ok() {
+            return;
+        }
+        self.found.push(Ranked { id, score });
+        // The first floor is wanted soon, the next ones when it pays to look for them.
+        let enough = if self.floor == f32::NEG_INFINITY { self.k } else { self.k.saturating_add(self.k.max(32)) };
+        if self.found.len() >= enough {
+            self.raise_floor();
+        }
+    }
+
+    fn raise_floor(&mut self) {
+        let (_, worst, _) = self.found.select_nth_unstable(self.k - 1);
+        if !worst.score.is_nan() {
+            self.floor = worst.score;
+        }
+        self.found.truncate(self.k);
+    }
+
+    fn into_sorted(mut self) -> Vec<(u32, f32)> {
+        self.found.sort_unstable();
+        self.found.truncate(self.k);
+        self.found.into_iter().map(|ranked| (ranked.id, ranked.score)).collect()
+    }
 }
 
 /// The `k` best that were offered so far.
@@ -107,14 +270,6 @@ struct Best {
 impl Best {
     fn new(k: usize) -> Self {
         Self { k, heap: BinaryHeap::new() }
-    }
-
-    /// A score below it need not be offered.
-    fn floor(&self) -> f32 {
-        match self.heap.peek() {
-            Some(worst) if self.heap.len() >= self.k && !worst.score.is_nan() => worst.score,
-            _ => f32::NEG_INFINITY,
-        }
     }
 
     fn admits(&self, id: u32, score: f32) -> bool {
@@ -166,31 +321,31 @@ impl PartialEq for Ranked {
 impl Eq for Ranked {}
 
 fn check(query: &Query) -> Result<()> {
-    let (users, items) = (query.users.dim(), query.items.dim());
-    if users.1 != items.1 {
-        return Err(Error::internal(format!("users have {} factors, items have {}", users.1, items.1)));
+    let (users, items) = (query.users.dim(), query.items);
+    if users.1 != items.factors {
+        return Err(Error::internal(format!("users have {} factors, items have {}", users.1, items.factors)));
     }
     if let Some(seen) = query.seen.filter(|seen| seen.len() != users.0) {
         return Err(Error::internal(format!("seen items for {} users, asked for {}", seen.len(), users.0)));
     }
-    if let Some(id) = query.candidates.and_then(|ids| ids.iter().find(|id| **id as usize >= items.0)) {
-        return Err(Error::internal(format!("candidate {id} of {} items", items.0)));
+    if let Some(id) = query.candidates.and_then(|ids| ids.iter().find(|id| **id as usize >= items.len())) {
+        return Err(Error::internal(format!("candidate {id} of {} items", items.len())));
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use ndarray::array;
+    use ndarray::{Array2, array};
     use proptest::prelude::*;
 
     use super::*;
 
     /// Scores every pair and sorts them all.
-    fn slow(query: &Query) -> Vec<Vec<(u32, f32)>> {
+    fn slow(query: &Query, items: &Array2<f32>) -> Vec<Vec<(u32, f32)>> {
         let one = |user: usize| {
-            let mut ranked: Vec<(u32, f32)> = (0..query.items.nrows())
-                .map(|item| (item as u32, query.users.row(user).dot(&query.items.row(item))))
+            let mut ranked: Vec<(u32, f32)> = (0..items.nrows())
+                .map(|item| (item as u32, query.users.row(user).dot(&items.row(item))))
                 .filter(|(item, _)| query.candidates.is_none_or(|ids| ids.contains(item)))
                 .filter(|(item, _)| query.seen.is_none_or(|seen| !seen[user].contains(item)))
                 .collect();
@@ -204,8 +359,8 @@ mod tests {
     #[test]
     fn the_best_of_a_few() {
         let users = array![[1.0, 0.0], [0.0, 1.0]];
-        let items = array![[3.0, 1.0], [5.0, 0.0], [3.0, 2.0], [1.0, 9.0]];
-        let query = Query { users: users.view(), items: items.view(), k: 2, seen: None, candidates: None };
+        let items = Items::of(array![[3.0, 1.0], [5.0, 0.0], [3.0, 2.0], [1.0, 9.0]].view());
+        let query = Query { users: users.view(), items: &items, k: 2, seen: None, candidates: None };
         assert_eq!(top_k(&query).unwrap(), [vec![(1, 5.0), (0, 3.0)], vec![(3, 9.0), (2, 2.0)]]);
 
         let seen: [&[u32]; 2] = [&[0, 1], &[]];
@@ -230,16 +385,33 @@ mod tests {
     fn a_score_that_is_no_number_gives_way() {
         let users = array![[1.0]];
         let items = Array2::from_shape_fn((40, 1), |(item, _)| if item < 20 { f32::NAN } else { item as f32 });
-        let query = Query { users: users.view(), items: items.view(), k: 3, seen: None, candidates: None };
+        let query = Query { users: users.view(), items: &Items::of(items.view()), k: 3, seen: None, candidates: None };
         assert_eq!(top_k(&query).unwrap(), [vec![(39, 39.0), (38, 38.0), (37, 37.0)]]);
     }
 
     #[test]
+    fn the_search_stops_only_where_nothing_better_comes() {
+        // Lengths fall slowly and directions vary, so that searches stop at many places.
+        let cell = |row: usize, column: usize| ((row * 7 + column * 13) as f32).sin();
+        let users = Array2::from_shape_fn((70, 20), |(row, column)| cell(row, column));
+        let items = Array2::from_shape_fn((3000, 20), |(row, column)| {
+            cell(row + 999, column) * 40.0 / (40.0 + (row * 37 % 3000) as f32)
+        });
+        let arranged = Items::of(items.view());
+        let query = Query { users: users.view(), items: &arranged, k: 10, seen: None, candidates: None };
+        for (found, expected) in top_k(&query).unwrap().iter().zip(slow(&query, &items)) {
+            assert_eq!(found.len(), 10);
+            assert!(found.iter().zip(&expected).all(|(a, b)| (a.1 - b.1).abs() < 1e-4), "{found:?} or {expected:?}");
+        }
+    }
+
+    #[test]
     fn shapes_that_do_not_fit_are_refused() {
-        let (users, items) = (array![[1.0, 0.0]], array![[1.0], [2.0]]);
-        let query = Query { users: users.view(), items: items.view(), k: 2, seen: None, candidates: None };
+        let (users, short) = (array![[1.0, 0.0]], array![[1.0], [2.0]]);
+        let items = Items::of(short.view());
+        let query = Query { users: users.view(), items: &items, k: 2, seen: None, candidates: None };
         assert!(top_k(&query).is_err());
-        let query = Query { users: items.view(), ..query };
+        let query = Query { users: short.view(), ..query };
         assert!(top_k(&Query { seen: Some(&[]), ..query }).is_err());
         assert!(top_k(&Query { candidates: Some(&[2]), ..query }).is_err());
         assert_eq!(top_k(&Query { k: 0, ..query }).unwrap(), [vec![], vec![]]);
@@ -269,8 +441,17 @@ mod tests {
                 .filter(|_| n_items > 0)
                 .map(|ids| ids.into_iter().map(|id| id % n_items as u32).collect());
             let candidates = chosen.as_deref();
-            let query = Query { users: users.view(), items: items.view(), k, seen: Some(&seen), candidates };
-            prop_assert_eq!(top_k(&query).unwrap(), slow(&query));
+            let arranged = Items::of(items.view());
+            let query = Query { users: users.view(), items: &arranged, k, seen: Some(&seen), candidates };
+            let expected = slow(&query, &items);
+            prop_assert_eq!(&top_k(&query).unwrap(), &expected);
+            if candidates.is_none() {
+                let users = 0..n_users.min(USERS);
+                let first = || Block { query: &query, items: &arranged, users: users.clone() };
+                for found in simd::run_on_all(first) {
+                    prop_assert_eq!(&found, &expected[users.clone()]);
+                }
+            }
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct MatrixFactorization;
 struct MatrixFactorizationModel {
     history: History,
     factors: als::Factors,
+    /// The products' factors, arranged to be searched.
+    items: topk::Items,
     /// YᵀY + λI: what solving a new customer starts from.
     gram: Array2<f32>,
     alpha: f32,
@@ -223,8 +225,9 @@ fn usual_l2(seen: &Csr, alpha: f64) -> f64 {
 impl MatrixFactorizationModel {
     fn new(history: History, factors: als::Factors, alpha: f32, regularization: f32) -> Self {
         let signature = Signature { inputs: history.names.inputs.clone(), label: None, outputs: Fields::empty() };
+        let items = topk::Items::of(factors.items.view());
         let gram = als::gram(factors.items.view(), regularization);
-        Self { history, factors, gram, alpha, regularization, signature }
+        Self { history, factors, items, gram, alpha, regularization, signature }
     }
 }
 
@@ -275,7 +278,7 @@ impl Recommender for MatrixFactorizationModel {
         let seen: Vec<&[u32]> = users.iter().map(|user| self.history.seen_by(*user)).collect();
         topk::top_k(&topk::Query {
             users: vectors.view(),
-            items: self.factors.items.view(),
+            items: &self.items,
             k: ask.k,
             seen: ask.exclude_seen.then_some(&seen[..]),
             candidates: ask.candidates.as_deref(),
@@ -287,7 +290,7 @@ impl Recommender for MatrixFactorizationModel {
         let items: Vec<u32> = basket.iter().map(|(item, _)| *item).collect();
         let ranked = topk::top_k(&topk::Query {
             users: vector.view().insert_axis(Axis(0)),
-            items: self.factors.items.view(),
+            items: &self.items,
             k: ask.k,
             seen: ask.exclude_seen.then_some(&[&items[..]]),
             candidates: ask.candidates.as_deref(),

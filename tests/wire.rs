@@ -104,6 +104,9 @@ async fn a_parameter_has_the_type_that_its_client_declares() {
     let query = "SELECT customer_id FROM recommend('taste', (SELECT DISTINCT customer_id FROM had WHERE customer_id < $1 LIMIT $3), k => $2)";
     let statement = client.prepare_typed(query, &[Type::INT2, Type::INT4, Type::INT2]).await.unwrap();
     assert_eq!(client.query(&statement, &[&9i16, &1i32, &3i16]).await.unwrap().len(), 3);
+    let query = "SELECT product_id FROM recommend('taste', items => $1, k => 3)";
+    let statement = client.prepare_typed(query, &[Type::INT2_ARRAY]).await.unwrap();
+    assert_eq!(client.query(&statement, &[&vec![2i16, 4]]).await.unwrap().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -124,7 +124,10 @@ impl KeyType<'_> {
                 Err(Error::new(Kind::WrongType, format!("an array of {} is wanted, not {value}", self.what))
                     .hint("write ARRAY['A', 'B']"))
             }
-            Expr::Placeholder(_) => typed(expr, &list).map_err(|misfit| self.refused(&misfit)),
+            // A parameter whose type the client declared is judged like any array.
+            Expr::Placeholder(Placeholder { field: None, .. }) => {
+                typed(expr, &list).map_err(|misfit| self.refused(&misfit))
+            }
             other => match other.get_type(&DFSchema::empty()) {
                 Ok(DataType::List(given) | DataType::LargeList(given) | DataType::FixedSizeList(given, _)) => {
                     self.of_elements(other, given.data_type(), list)

@@ -173,7 +173,10 @@ fn literal(value: &ScalarValue) -> Result<ast::Expr> {
         let items = lists.value(0);
         let items = (0..items.len()).map(|at| literal(&ScalarValue::try_from_array(&items, at)?));
         let array = ast::Expr::Array(ast::Array { elem: items.collect::<Result<_>>()?, named: true });
-        return Ok(cast(array, &of).unwrap_or_else(|array| array));
+        return Ok(match sql_type(&of) {
+            Some(data_type) => cast(array, data_type),
+            None => array,
+        });
     }
     let written = if value.is_null() {
         plain(Value::Null)
@@ -191,7 +194,9 @@ fn literal(value: &ScalarValue) -> Result<ast::Expr> {
     if of == DataType::Null {
         return Ok(written);
     }
-    cast(written, &of).map_err(|_| Error::unsupported("a parameter of this type is not supported in this statement"))
+    let data_type = sql_type(&of)
+        .ok_or_else(|| Error::unsupported("a parameter of this type is not supported in this statement"))?;
+    Ok(cast(written, data_type))
 }
 
 /// A value as text, as a cast to text gives it.
@@ -200,14 +205,9 @@ pub fn text_of(value: &ScalarValue) -> Result<String> {
     Ok(text.as_string_opt::<i32>().map(|text| text.value(0).to_owned()).unwrap_or_default())
 }
 
-/// `CAST(expr AS type)`; the expression comes back if the type has no name in SQL.
-fn cast(expr: ast::Expr, to: &DataType) -> Result<ast::Expr, ast::Expr> {
-    match sql_type(to) {
-        Some(data_type) => {
-            Ok(ast::Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None })
-        }
-        None => Err(expr),
-    }
+/// `CAST(expr AS type)`.
+fn cast(expr: ast::Expr, data_type: ast::DataType) -> ast::Expr {
+    ast::Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
 }
 
 /// The name by which the planner knows a type.

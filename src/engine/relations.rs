@@ -9,7 +9,7 @@ use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, Relati
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{self, TableFactor};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::functions::{Call, Planner, function};
 use crate::models::Registry;
 
@@ -40,8 +40,15 @@ impl RelationPlanner for FunctionPlanner {
             TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => name.to_string(),
             _ => return Ok(RelationPlanning::Original(Box::new(relation))),
         };
-        let Some(function) = function(&name.to_lowercase().replace('"', "")) else {
-            return Ok(RelationPlanning::Original(Box::new(relation)));
+        let name = name.to_lowercase().replace('"', "");
+        let Some(function) = function(&name) else {
+            // DataFusion plans the arguments first, and complains of a query among them before it finds that nobody
+            // wants it.
+            let known = context.context_provider().get_table_function_source(&name, Vec::new());
+            return match known.err().map(Error::from) {
+                Some(unknown) if unknown.kind == Kind::UnknownFunction => Err(unknown.into()),
+                _ => Ok(RelationPlanning::Original(Box::new(relation))),
+            };
         };
         let (args, alias) = match relation {
             TableFactor::Table { args: Some(args), alias, .. } => (args.args, alias),
@@ -81,10 +88,8 @@ impl Planner for Context<'_> {
         self.context.sql_to_expr(expr, &DFSchema::empty()).map_err(|error| {
             let error = Error::from(error);
             match error.kind {
-                crate::error::Kind::UnknownColumn => {
-                    Error::invalid(format!("an argument must be a constant, not {shown}"))
-                        .hint("for many values give a query in its own parentheses: (SELECT … FROM …)")
-                }
+                Kind::UnknownColumn => Error::invalid(format!("an argument must be a constant, not {shown}"))
+                    .hint("for many values give a query in its own parentheses: (SELECT … FROM …)"),
                 _ => error,
             }
         })

@@ -9,7 +9,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuil
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
-use crate::models::{Fitted, Input};
+use crate::models::{Fitted, Input, ModelName};
 
 /// The column that holds a struct or a list of structs until it is taken apart.
 const ANSWER: &str = "__answer";
@@ -103,7 +103,7 @@ pub fn input_args(fitted: &Fitted, inputs: &[Input], plan: &LogicalPlan) -> Resu
 
 /// The error of a call that leaves out a column the model was trained on.
 pub fn lacks(fitted: &Fitted, column: &str, who: &str) -> Error {
-    let name = &fitted.asked;
+    let name = ModelName { version: None, ..fitted.name.clone() };
     let inputs: Vec<&str> = fitted.model.signature().inputs.iter().map(|input| input.name.as_str()).collect();
     Error::new(Kind::UnknownColumn, format!("model \"{name}\" needs column \"{column}\", which {who}"))
         .hint(format!("it was trained on {}; see DESCRIBE MODEL {name}", inputs.join(", ")))

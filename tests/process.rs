@@ -476,6 +476,7 @@ fn files_that_cannot_be_imported_change_nothing() {
     let not_json = write("not.json", b"{\"id\": 1, \"name\": ");
     let sheet = write("sheet.xlsx", b"PK");
     let empty = write("empty.csv", b"");
+    let twice = write("twice.csv", b"id,name,id\n2,bob,3\n");
     for (file, says) in [
         (&ragged, "ragged.csv"),
         (&other, "has no column \"name\""),
@@ -483,15 +484,17 @@ fn files_that_cannot_be_imported_change_nothing() {
         (&broken, "broken.parquet"),
         (&not_json, "not.json"),
         (&sheet, "no known format"),
-        (&empty, "empty.csv"),
+        (&empty, "empty.csv: the file is empty"),
+        (&twice, "two columns are named \"id\""),
         (&"/nowhere/file.csv".to_owned(), "does not exist"),
     ] {
         let said = refused(&import(&dir, &["people", &good, file]));
         assert!(said.starts_with("ERROR:") && said.contains(says), "{file}: {said}");
     }
     assert!(refused(&import(&dir, &["nowhere.people", &good])).contains("schema \"nowhere\" does not exist"));
-    let said = done(&["sql", "--data-dir", shown(&dir), "-c", "SELECT count(*) AS n FROM people"]);
-    assert!(said.contains("| 1 |"), "{said}");
+    let said =
+        done(&["sql", "--data-dir", shown(&dir), "-c", "SELECT 7 AS one", "-c", "SELECT count(*) AS n FROM people"]);
+    assert!(said.contains("| 7 ") && said.contains("| 1 |"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,9 +18,9 @@ use crate::error::{Error, Kind, Result};
 
 #[derive(Debug, Args)]
 pub struct Sql {
-    /// Statements to run
-    #[arg(short, long, value_name = "SQL", conflicts_with = "file")]
-    command: Option<String>,
+    /// Statements to run; may be given more than once
+    #[arg(short, long = "command", value_name = "SQL", conflicts_with = "file")]
+    commands: Vec<String>,
     /// File of statements to run; - is standard input
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -44,16 +44,18 @@ impl Sql {
             Some(url) => Target::Server(runtime.block_on(connect(url))?),
             None => Target::Here(Arc::new(Engine::open(&self.engine.config())?.session("cohort", "cohort")?)),
         };
-        match (&self.command, &self.file) {
-            (Some(sql), _) => runtime.block_on(target.run(sql)),
-            (None, Some(file)) if file.as_os_str() == "-" => runtime.block_on(target.run(&standard_input()?)),
-            (None, Some(file)) => {
+        if !self.commands.is_empty() {
+            return self.commands.iter().try_for_each(|sql| runtime.block_on(target.run(sql)));
+        }
+        match &self.file {
+            Some(file) if file.as_os_str() == "-" => runtime.block_on(target.run(&standard_input()?)),
+            Some(file) => {
                 let text = std::fs::read_to_string(file)
                     .map_err(|error| Error::new(Kind::Io, format!("{}: {error}", file.display())))?;
                 runtime.block_on(target.run(&text))
             }
-            (None, None) if std::io::stdin().is_terminal() => converse(&runtime, &target),
-            (None, None) => runtime.block_on(target.run(&standard_input()?)),
+            None if std::io::stdin().is_terminal() => converse(&runtime, &target),
+            None => runtime.block_on(target.run(&standard_input()?)),
         }
     }
 }

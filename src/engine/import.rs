@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use datafusion::arrow::csv;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::TableReference;
@@ -129,22 +130,26 @@ async fn read(context: &SessionContext, file: &Path) -> Result<DataFrame> {
     let (name, compression) = compression(&name);
     // DataFusion compares the end of the path as a URL has it, so only what is plain in both may be named.
     let extension = ending(&file.to_string_lossy());
-    let compression = FileCompressionType::from(compression);
+    let file_compression = FileCompressionType::from(compression);
     let frame = match name.rsplit('.').next() {
         Some(format @ ("csv" | "tsv" | "txt")) => {
+            let delimiter = if format == "tsv" { b'\t' } else { b',' };
+            if compression == CompressionTypeVariant::UNCOMPRESSED {
+                check_header(&path, delimiter).map_err(|error| in_file(error, file))?;
+            }
             let options = CsvReadOptions::new()
                 .has_header(true)
-                .delimiter(if format == "tsv" { b'\t' } else { b',' })
+                .delimiter(delimiter)
                 .newlines_in_values(true)
                 .schema_infer_max_records(ROWS_TO_INFER)
                 .file_extension(&extension)
-                .file_compression_type(compression);
+                .file_compression_type(file_compression);
             context.read_csv(url, options).await
         }
         Some("json" | "jsonl" | "ndjson") => {
             let options = JsonReadOptions {
                 file_extension: &extension,
-                file_compression_type: compression,
+                file_compression_type: file_compression,
                 schema_infer_max_records: ROWS_TO_INFER,
                 ..Default::default()
             };
@@ -168,6 +173,23 @@ fn ending(name: &str) -> String {
     let (plain, _) = compression(name);
     let start = plain.rfind('.').unwrap_or(plain.len());
     name[start..].to_owned()
+}
+
+/// The first line names the columns: there must be one, and each name once.
+fn check_header(path: &Path, delimiter: u8) -> Result<()> {
+    let format = csv::reader::Format::default().with_header(true).with_delimiter(delimiter);
+    let (header, _) = format.infer_schema(File::open(path)?, Some(0))?;
+    let names: Vec<&String> = header.fields().iter().map(|field| field.name()).collect();
+    if names.is_empty() {
+        return Err(Error::invalid("the file is empty").hint("the first line must name the columns"));
+    }
+    match names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+        Some((_, twice)) => {
+            Err(Error::new(Kind::DuplicateColumn, format!("two columns are named \"{twice}\" in the first line"))
+                .hint("rename one of them in the file"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The reader trusts the length of the metadata that stands at the end of a Parquet file; a damaged one would lead it

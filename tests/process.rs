@@ -196,7 +196,7 @@ fn the_second_server_on_a_data_directory_is_refused() {
         let said = refused(&args);
         assert!(said.contains("is in use by another cohort process"), "{said}");
         assert!(said.contains(&format!("pid {}", first.child.id())), "{said}");
-        assert!(said.contains("HINT:   stop that process"), "{said}");
+        assert!(said.contains("HINT:  stop that process"), "{said}");
     }
     // The first is none the worse for it, and when it is gone the directory is free.
     first.kill();
@@ -403,7 +403,7 @@ fn sql_on_a_running_server() {
     let said = refused(&["sql", "--url", &url, "-c", "SELECT * FROM predict('chrun', t)"]);
     assert!(said.starts_with("ERROR:  model \"chrun\" does not exist"), "{said}");
     let said = refused(&["sql", "--url", "postgres://cohort@127.0.0.1:1/cohort", "-c", "SELECT 1"]);
-    assert!(said.contains("HINT:   is the server running?"), "{said}");
+    assert!(said.contains("HINT:  is the server running?"), "{said}");
 }
 
 /// The words of an import into the data directory.

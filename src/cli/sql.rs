@@ -217,7 +217,11 @@ async fn print(mut rows: Rows) -> Result<()> {
     if !batches.is_empty() {
         show(&batches)?;
     }
-    say(&format!("({count} {})", if count == 1 { "row" } else { "rows" }))
+    say(&format!("({})", rows_in_words(count)))
+}
+
+fn rows_in_words(count: impl std::fmt::Display + PartialEq + From<u8>) -> String {
+    format!("{count} {}", if count == 1.into() { "row" } else { "rows" })
 }
 
 /// Prints to standard output. Whoever reads it may leave in the middle, as `head` does, and then there is nothing left
@@ -255,7 +259,7 @@ async fn run_there(client: &tokio_postgres::Client, sql: &str) -> Result<()> {
                 (Some(columns), rows) => print_text(&columns, &rows)?,
                 // Of a tag, the client library keeps only the number.
                 (None, _) if count == 0 => say("OK")?,
-                (None, _) => say(&format!("OK, {count} {}", if count == 1 { "row" } else { "rows" }))?,
+                (None, _) => say(&format!("OK, {}", rows_in_words(count)))?,
             },
             _ => {}
         }
@@ -283,5 +287,5 @@ fn print_text(columns: &[String], rows: &[Vec<String>]) -> Result<()> {
     line(columns)?;
     say(&format!("-{}-", widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>().join("-+-")))?;
     rows.iter().try_for_each(|row| line(row))?;
-    say(&format!("({} {})", rows.len(), if rows.len() == 1 { "row" } else { "rows" }))
+    say(&format!("({})", rows_in_words(rows.len())))
 }

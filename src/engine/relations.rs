@@ -40,11 +40,11 @@ impl RelationPlanner for FunctionPlanner {
             TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => name.to_string(),
             _ => return Ok(RelationPlanning::Original(Box::new(relation))),
         };
-        let name = name.to_lowercase().replace('"', "");
         let Some(function) = function(&name) else {
             // DataFusion plans the arguments first, and complains of a query among them before it finds that nobody
             // wants it.
-            let known = context.context_provider().get_table_function_source(&name, Vec::new());
+            let known =
+                context.context_provider().get_table_function_source(&name.to_lowercase().replace('"', ""), Vec::new());
             return match known.err().map(Error::from) {
                 Some(unknown) if unknown.kind == Kind::UnknownFunction => Err(unknown.into()),
                 _ => Ok(RelationPlanning::Original(Box::new(relation))),

@@ -51,7 +51,7 @@ impl VisitorMut for Rewrite {
             TableFactor::Function { name, args, .. } => (name, args),
             _ => return ControlFlow::Continue(()),
         };
-        if let Some(function) = function(&name.to_string().to_lowercase().replace('"', "")) {
+        if let Some(function) = function(&name.to_string()) {
             let model_first = function.doc().arguments.first().is_some_and(|(name, _)| *name == "model");
             args.iter_mut().skip(usize::from(model_first)).for_each(table_to_query);
         }

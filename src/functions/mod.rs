@@ -33,8 +33,9 @@ pub const FUNCTIONS: &[&dyn Function] = &[
     &model_table::Weights,
 ];
 
-/// The function of that name, as it is written in FROM: bare, or in the schema `ml`.
+/// The function of that name, as it is written in FROM: bare, or in the schema `ml`; in any case, quoted or not.
 pub fn function(name: &str) -> Option<&'static dyn Function> {
-    let bare = name.strip_prefix("ml.").unwrap_or(name);
+    let folded = name.to_lowercase().replace('"', "");
+    let bare = folded.strip_prefix("ml.").unwrap_or(&folded);
     FUNCTIONS.iter().copied().find(|function| function.name() == bare)
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cohort::error::{Kind, Result};
-use cohort::frame::{Artefact, canonical_order};
+use cohort::frame::Artefact;
 use cohort::functions::FUNCTIONS;
 use cohort::models::{
-    ALGORITHMS, Algorithm, Ask, Model, Options, PredictAsk, Task, Trained, Value, declared_options, recommend,
-    recommend_baskets, train,
+    ALGORITHMS, Algorithm, Ask, FitContext, Intake, Model, Options, PredictAsk, Task, Trained, Value, declared_options,
+    recommend, recommend_baskets, train,
 };
 use cohort::storage::{IfExists, NewModel, Store};
 use datafusion::arrow::array::{
@@ -119,14 +119,30 @@ fn options(algorithm: &'static dyn Algorithm, given: &[(&'static str, Value)]) -
 }
 
 fn trained(algorithm: &'static dyn Algorithm, rows: &RecordBatch, given: &[(&'static str, Value)]) -> Result<Trained> {
-    let rows = canonical_order(&rows.schema(), std::slice::from_ref(rows)).unwrap();
-    train(algorithm, &rows, &options(algorithm, given), &|_| true, &|_| {})
+    trained_and_told(algorithm, rows, given, &|_| true, &|_| {})
+}
+
+fn trained_and_told(
+    algorithm: &'static dyn Algorithm,
+    rows: &RecordBatch,
+    given: &[(&'static str, Value)],
+    progress: cohort::kernels::Progress,
+    notice: &(dyn Fn(String) + Sync),
+) -> Result<Trained> {
+    let options = options(algorithm, given);
+    let mut intake = Intake::new(algorithm, &rows.schema(), &options)?;
+    // In two pieces, as a query would give them.
+    let half = rows.num_rows() / 2;
+    intake.push(rows.slice(0, half))?;
+    intake.push(rows.slice(half, rows.num_rows() - half))?;
+    let cx = FitContext { seed: 7, progress, notice, reserve: &|_| Ok(()) };
+    train(algorithm, intake, &options, None, &cx)
 }
 
 /// Everything that the model can be asked about these rows.
 fn answers(model: &dyn Model, asked: &RecordBatch) -> String {
     if let Some(recommender) = model.recommender() {
-        let ask = |exclude_seen, cold_start| Ask { k: 7, exclude_seen, candidates: None, cold_start };
+        let ask = |exclude_seen, cold_start| Ask { k: 7, exclude_seen, cold_start, ..Ask::default() };
         let basket: ArrayRef = Arc::new(StringArray::from(vec!["product 2", "product 4", "never seen"]));
         let unknown: ArrayRef = Arc::new(StringArray::from(vec!["never seen"]));
         return format!(
@@ -231,8 +247,8 @@ fn nullable(rows: &RecordBatch) -> datafusion::arrow::datatypes::SchemaRef {
 #[test]
 fn a_cancelled_fit_is_cancelled() {
     for algorithm in ALGORITHMS {
-        let Case { rows, options: given, .. } = case(*algorithm);
-        let error = train(*algorithm, &rows, &options(*algorithm, &given), &|_| false, &|_| {}).unwrap_err();
+        let Case { rows, options, .. } = case(*algorithm);
+        let error = trained_and_told(*algorithm, &rows, &options, &|_| false, &|_| {}).unwrap_err();
         assert_eq!(error.kind, Kind::Cancelled, "{}: {error}", algorithm.name());
     }
 }
@@ -300,10 +316,9 @@ fn every_model_beats_its_baseline() {
 /// What a training run tells the person who trains.
 fn remarks(algorithm: &str, rows: &RecordBatch, given: &[(&'static str, Value)]) -> Vec<String> {
     let algorithm = *ALGORITHMS.iter().find(|known| known.name() == algorithm).unwrap();
-    let rows = canonical_order(&rows.schema(), std::slice::from_ref(rows)).unwrap();
     let heard = std::sync::Mutex::new(Vec::new());
     let notice = |remark: String| heard.lock().unwrap().push(remark);
-    train(algorithm, &rows, &options(algorithm, given), &|_| true, &notice).unwrap();
+    trained_and_told(algorithm, rows, given, &|_| true, &notice).unwrap();
     heard.into_inner().unwrap()
 }
 

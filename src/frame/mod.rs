@@ -2,9 +2,9 @@
 
 mod artefact;
 mod columns;
+mod events;
 pub mod exact;
 mod features;
-mod interactions;
 mod keys;
 mod matrices;
 mod order;
@@ -12,9 +12,9 @@ mod types;
 
 pub use artefact::Artefact;
 pub use columns::{column, list_of_structs, measures, numbers, texts};
+pub use events::{Events, EventsBuilder, NO_TIME, Named, Roles, Side, Trait, microseconds, ratings};
 pub use features::{Feature, Features};
-pub use interactions::{Interactions, Roles, taught};
-pub use keys::Keys;
+pub use keys::{Keys, NO_KEY, Numbering};
 pub use matrices::{matrix_rows, rows_matrix};
 pub use order::{canonical_order, row_hashes};
 pub use types::{comparable, converted, sql_name};

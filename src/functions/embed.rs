@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
 use crate::error::{Error, Result};
+use crate::frame::Side;
 use crate::functions::constant::{literal, misfit};
 use crate::functions::function::{Doc, Function};
 use crate::functions::model_function::{Given, ModelFunction};
@@ -48,17 +49,17 @@ impl Function for Embed {
             },
             run: |fitted, given| {
                 let model = recommender(fitted)?;
+                let vectors = model.vectors(Side::User).ok_or_else(|| {
+                    Error::unsupported(format!("model \"{}\" has no vectors", fitted.asked))
+                        .hint("train a matrix_factorization model for embed()")
+                })?;
                 let mut lists = ListBuilder::new(Float32Builder::new());
                 for code in model.history().users.codes(&customers(fitted, given)?)? {
-                    match code.map(|code| model.factors(code)) {
-                        None => lists.append_null(),
-                        Some(Some(vector)) => {
-                            lists.values().append_slice(&vector);
+                    match code {
+                        None => lists.append(false),
+                        Some(code) => {
+                            lists.values().append_slice(&vectors.row(code as usize).to_vec());
                             lists.append(true);
-                        }
-                        Some(None) => {
-                            return Err(Error::unsupported(format!("model \"{}\" has no vectors", fitted.asked))
-                                .hint("train a matrix_factorization model for embed()"));
                         }
                     }
                 }

@@ -92,9 +92,6 @@ fn fields() -> Fields {
     ])
 }
 
-/// The intervals are a fact about model and rows: always the same draw.
-const SEED: u64 = 0;
-
 /// `ranking_rows('m@3', k, exclude_seen, 'user', user, 'item', item)`: a list of metrics.
 fn ranking_rows(registry: &Arc<Registry>) -> AggregateUDF {
     let gather = Gather { name: "ranking_rows", n_options: 2, finish };
@@ -107,7 +104,7 @@ fn finish(fitted: &Fitted, options: &[ScalarValue], rows: &RecordBatch) -> Resul
         _ => return Err(Error::invalid("k must be a whole number and exclude_seen true or false")),
     };
     let found =
-        evaluate_ranking(recommender(fitted)?, rows.column(0), rows.column(1), Ask::checked_k(k)?, exclude_seen, SEED)?;
+        evaluate_ranking(recommender(fitted)?, rows.column(0), rows.column(1), Ask::checked_k(k)?, exclude_seen)?;
     list_value(&table(k, found)?)
 }
 

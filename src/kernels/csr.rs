@@ -28,6 +28,18 @@ impl Csr {
         Ok(by_column.transpose().with_duplicates_summed())
     }
 
+    pub fn from_events(
+        n_rows: usize,
+        n_cols: usize,
+        rows: &[u32],
+        columns: &[u32],
+        values: Option<&[f32]>,
+    ) -> Result<Csr> {
+        let t: Vec<(u32, u32, f32)> =
+            rows.iter().zip(columns).enumerate().map(|(at, (r, c))| (*r, *c, values.map_or(1.0, |v| v[at]))).collect();
+        Self::from_triplets(n_rows, n_cols, &t)
+    }
+
     /// The columns of row `i`, ascending, and the values in them.
     pub fn row(&self, i: usize) -> (&[u32], &[f32]) {
         let entries = self.offsets[i]..self.offsets[i + 1];

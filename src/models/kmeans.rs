@@ -12,7 +12,9 @@ use crate::frame::{Artefact, Features, matrix_rows, rows_matrix};
 use crate::kernels::{kmeans, metrics};
 use crate::models::history::field;
 use crate::models::train::{feature_names, inputs, warn_of_ids};
-use crate::models::{Algorithm, FitContext, Input, Model, Opt, Options, PredictAsk, Range, Signature, Task};
+use crate::models::{
+    Algorithm, FitContext, Input, Learner, Model, Opt, Options, PredictAsk, Range, RowLearner, Signature, Task,
+};
 
 pub struct KMeans;
 
@@ -94,6 +96,23 @@ impl Algorithm for KMeans {
         ]
     }
 
+    fn learner(&self) -> Learner {
+        Learner::Rows(&Self)
+    }
+
+    fn load(&self, artefact: &Artefact) -> Result<Arc<dyn Model>> {
+        let centroids = rows_matrix::<Float64Type>(artefact.part("centroids")?)?;
+        Ok(Arc::new(KMeansModel::new(
+            artefact.value("features")?,
+            artefact.value("inputs")?,
+            centroids,
+            artefact.value("sizes")?,
+            artefact.value("names")?,
+        )))
+    }
+}
+
+impl RowLearner for KMeans {
     fn accept(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<RecordBatch> {
         let names = feature_names(rows, options, None)?;
         Features::fit(rows, &names)?;
@@ -123,17 +142,6 @@ impl Algorithm for KMeans {
         }
         let inputs = inputs(&rows.schema(), &features)?;
         Ok(Arc::new(KMeansModel::new(features, inputs, found.centroids, sizes, names)))
-    }
-
-    fn load(&self, artefact: &Artefact) -> Result<Arc<dyn Model>> {
-        let centroids = rows_matrix::<Float64Type>(artefact.part("centroids")?)?;
-        Ok(Arc::new(KMeansModel::new(
-            artefact.value("features")?,
-            artefact.value("inputs")?,
-            centroids,
-            artefact.value("sizes")?,
-            artefact.value("names")?,
-        )))
     }
 }
 

@@ -13,7 +13,9 @@ use crate::frame::{Artefact, Features, Keys, column, comparable, matrix_rows, ro
 use crate::kernels::{logistic, metrics};
 use crate::models::history::field;
 use crate::models::train::{LABEL_COLS, feature_names, inputs, warn_of_ids};
-use crate::models::{Algorithm, FitContext, Input, Model, Opt, Options, PredictAsk, Range, Signature, Task};
+use crate::models::{
+    Algorithm, FitContext, Input, Learner, Model, Opt, Options, PredictAsk, Range, RowLearner, Signature, Task,
+};
 
 pub struct LogisticReg;
 
@@ -82,6 +84,25 @@ impl Algorithm for LogisticReg {
         ]
     }
 
+    fn learner(&self) -> Learner {
+        Learner::Rows(&Self)
+    }
+
+    fn load(&self, artefact: &Artefact) -> Result<Arc<dyn Model>> {
+        let coefficients = rows_matrix::<Float64Type>(artefact.part("coefficients")?)?;
+        let intercepts = rows_matrix::<Float64Type>(artefact.part("intercepts")?)?;
+        Ok(Arc::new(LogisticRegModel::new(
+            artefact.value("features")?,
+            artefact.value("inputs")?,
+            artefact.value("label")?,
+            Keys::stored(artefact.part("classes")?.column(0))?,
+            logistic::Weights { coefficients, intercepts: intercepts.flatten().to_owned() },
+            artefact.value("shares")?,
+        )))
+    }
+}
+
+impl RowLearner for LogisticReg {
     fn accept(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<RecordBatch> {
         let (label, known) = labelled(rows, options)?;
         classes(&label, known.column(column(&known.schema(), &label)?))?;
@@ -115,19 +136,6 @@ impl Algorithm for LogisticReg {
         let shares = (0..classes.len()).map(share).collect();
         let inputs = inputs(&rows.schema(), &features)?;
         Ok(Arc::new(LogisticRegModel::new(features, inputs, label, classes, weights, shares)))
-    }
-
-    fn load(&self, artefact: &Artefact) -> Result<Arc<dyn Model>> {
-        let coefficients = rows_matrix::<Float64Type>(artefact.part("coefficients")?)?;
-        let intercepts = rows_matrix::<Float64Type>(artefact.part("intercepts")?)?;
-        Ok(Arc::new(LogisticRegModel::new(
-            artefact.value("features")?,
-            artefact.value("inputs")?,
-            artefact.value("label")?,
-            Keys::stored(artefact.part("classes")?.column(0))?,
-            logistic::Weights { coefficients, intercepts: intercepts.flatten().to_owned() },
-            artefact.value("shares")?,
-        )))
     }
 }
 

@@ -1,21 +1,21 @@
 //! `matrix_factorization`: customers and products as vectors, learned from what customers did.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::BooleanArray;
-use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{Fields, Float32Type};
 use datafusion::arrow::record_batch::RecordBatch;
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, ArrayView2};
+use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::frame::{Artefact, matrix_rows, numbers, rows_matrix};
+use crate::frame::{Artefact, Side, matrix_rows, rows_matrix};
 use crate::kernels::csr::Csr;
 use crate::kernels::{als, topk};
-use crate::models::history::{self, History};
-use crate::models::recommender::evaluate_ranking;
+use crate::models::ranking::{RANKING_METRICS, evaluate_rows};
 use crate::models::{
-    Algorithm, Ask, FitContext, Model, Opt, Options, PredictAsk, Range, Recommender, Signature, Task, Value,
+    Algorithm, Ask, EventLearner, FitContext, History, Learner, Model, Opt, Options, PredictAsk, Range, Recommender,
+    Signature, Task, Taste, Value,
 };
 
 pub struct MatrixFactorization;
@@ -31,80 +31,6 @@ struct MatrixFactorizationModel {
     alpha: f32,
     regularization: f32,
     signature: Signature,
-}
-
-/// Columns of the training query; shared by all recommenders.
-pub(super) const ROLE_OPTIONS: [Opt; 3] = [USER_COL, ITEM_COL, RATING_COL];
-
-const USER_COL: Opt = Opt {
-    name: "user_col",
-    aliases: &[],
-    range: Range::Text,
-    default: None,
-    doc: "The customer's column; the query's first column unless named. Any type: bigint, text, uuid.",
-};
-const ITEM_COL: Opt = Opt {
-    name: "item_col",
-    aliases: &[],
-    range: Range::Text,
-    default: None,
-    doc: "The product's column; the query's second column unless named.",
-};
-const RATING_COL: Opt = Opt {
-    name: "rating_col",
-    aliases: &["weight_col"],
-    range: Range::Text,
-    default: None,
-    doc: "How much an interaction counts; the next numeric column unless named, and 1 a row where there is none. \
-          Rows of the same customer and product are summed; only positive sums teach anything.",
-};
-
-/// What [`Model::evaluate`] of a recommender fills; k is 10.
-pub(super) const RANKING_METRICS: [&str; 9] = [
-    "ndcg_at_10",
-    "recall_at_10",
-    "precision_at_10",
-    "map_at_10",
-    "hit_rate_at_10",
-    "baseline_ndcg_at_10",
-    "baseline_recall_at_10",
-    "n_users",
-    "n_cold_users",
-];
-
-/// The seed of the confidence intervals: evaluation is a fact about the model and the rows, not a draw.
-const EVALUATION_SEED: u64 = 0;
-
-/// The short evaluation of a recommender on rows of (customer, product): the values of [`RANKING_METRICS`].
-pub(super) fn evaluate_pairs(model: &dyn Recommender, rows: &RecordBatch) -> Result<Vec<Option<f64>>> {
-    let names = &model.history().names;
-    let (user, item) = names.pair(&rows.schema())?;
-    // A row that takes something back is nothing that could have been recommended.
-    let rating = names.rating.as_deref().and_then(|rating| rows.schema().index_of(rating).ok());
-    let rows = &match rating {
-        Some(at) => {
-            let ratings = numbers(rows.column(at))?;
-            let taken: BooleanArray =
-                ratings.iter().map(|rating| Some(rating.is_none_or(|rating| rating > 0.0))).collect();
-            filter_record_batch(rows, &taken)?
-        }
-        None => rows.clone(),
-    };
-    let found = evaluate_ranking(model, rows.column(user), rows.column(item), 10, true, EVALUATION_SEED)?;
-    let value = |name: &str| found.metrics.iter().find(|metric| metric.name == name);
-    let ours = |name: &str| value(name).map(|metric| metric.value);
-    let baseline = |name: &str| value(name).map(|metric| metric.baseline);
-    Ok(vec![
-        ours("ndcg"),
-        ours("recall"),
-        ours("precision"),
-        ours("map"),
-        ours("hit_rate"),
-        baseline("ndcg"),
-        baseline("recall"),
-        Some(found.n_users as f64),
-        Some(found.n_cold_users as f64),
-    ])
 }
 
 impl Algorithm for MatrixFactorization {
@@ -132,9 +58,6 @@ impl Algorithm for MatrixFactorization {
 
     fn options(&self) -> &'static [Opt] {
         &[
-            USER_COL,
-            ITEM_COL,
-            RATING_COL,
             Opt {
                 name: "feedback_type",
                 aliases: &[],
@@ -175,22 +98,8 @@ impl Algorithm for MatrixFactorization {
         ]
     }
 
-    fn accept(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<RecordBatch> {
-        history::accept(cx, rows, options)
-    }
-
-    fn fit(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<Arc<dyn Model>> {
-        let history = History::from_rows(rows, options)?;
-        let alpha = options.number("wals_alpha")?;
-        let regularization = options.given_number("l2_reg").unwrap_or_else(|| usual_l2(&history.seen, alpha));
-        let settings = als::Options {
-            factors: options.whole("num_factors")?,
-            iterations: options.whole("max_iterations")?,
-            regularization: regularization as f32,
-            alpha: alpha as f32,
-        };
-        let factors = als::fit(&history.seen, &settings, cx.seed, cx.progress)?;
-        Ok(Arc::new(MatrixFactorizationModel::new(history, factors, settings.alpha, settings.regularization)))
+    fn learner(&self) -> Learner {
+        Learner::Events(&Self)
     }
 
     fn load(&self, artefact: &Artefact) -> Result<Arc<dyn Model>> {
@@ -204,6 +113,27 @@ impl Algorithm for MatrixFactorization {
         }
         let (alpha, regularization) = (artefact.value("alpha")?, artefact.value("regularization")?);
         Ok(Arc::new(MatrixFactorizationModel::new(history, factors, alpha, regularization)))
+    }
+}
+
+impl EventLearner for MatrixFactorization {
+    fn fit(
+        &self,
+        cx: &FitContext,
+        history: History,
+        options: &Options,
+        _before: Option<&Artefact>,
+    ) -> Result<Arc<dyn Model>> {
+        let alpha = options.number("wals_alpha")?;
+        let regularization = options.given_number("l2_reg").unwrap_or_else(|| usual_l2(&history.seen, alpha));
+        let settings = als::Options {
+            factors: options.whole("num_factors")?,
+            iterations: options.whole("max_iterations")?,
+            regularization: regularization as f32,
+            alpha: alpha as f32,
+        };
+        let factors = als::fit(&history.seen, &settings, cx.seed, cx.progress)?;
+        Ok(Arc::new(MatrixFactorizationModel::new(history, factors, settings.alpha, settings.regularization)))
     }
 }
 
@@ -228,6 +158,24 @@ impl MatrixFactorizationModel {
         let items = topk::Items::of(factors.items.view());
         let gram = als::gram(factors.items.view(), regularization);
         Self { history, factors, items, gram, alpha, regularization, signature }
+    }
+
+    /// A row for each taste: of a known customer the one that was learned, of a basket one that is solved for it.
+    fn solved(&self, tastes: &[Taste]) -> Result<Array2<f32>> {
+        let items = self.factors.items.view();
+        let mut vectors = vec![0.0; tastes.len() * items.ncols()];
+        vectors.par_chunks_mut(items.ncols()).zip(tastes).try_for_each(|(vector, taste)| {
+            let mut vector = ndarray::aview_mut1(vector);
+            match taste {
+                Taste::Known(user) => vector.assign(&self.factors.users.row(*user as usize)),
+                Taste::Basket(basket) => {
+                    vector.assign(&als::fold_in(self.gram.view(), items, basket, self.alpha)?);
+                }
+            }
+            Ok::<(), Error>(())
+        })?;
+        Array2::from_shape_vec((tastes.len(), items.ncols()), vectors)
+            .map_err(|error| Error::internal(error.to_string()))
     }
 }
 
@@ -255,7 +203,7 @@ impl Model for MatrixFactorizationModel {
     }
 
     fn evaluate(&self, rows: &RecordBatch, _ask: &PredictAsk) -> Result<Vec<Option<f64>>> {
-        evaluate_pairs(self, rows)
+        evaluate_rows(self, rows)
     }
 
     fn recommender(&self) -> Option<&dyn Recommender> {
@@ -272,10 +220,10 @@ impl Recommender for MatrixFactorizationModel {
         "als"
     }
 
-    fn rank(&self, users: &[u32], ask: &Ask) -> Result<Vec<Vec<(u32, f32)>>> {
-        let rows: Vec<usize> = users.iter().map(|user| *user as usize).collect();
-        let vectors = self.factors.users.select(Axis(0), &rows);
-        let seen: Vec<&[u32]> = users.iter().map(|user| self.history.seen_by(*user)).collect();
+    fn rank(&self, tastes: &[Taste], ask: &Ask) -> Result<Vec<Vec<(u32, f32)>>> {
+        let vectors = self.solved(tastes)?;
+        let seen: Vec<Cow<[u32]>> = tastes.iter().map(|taste| taste.seen(&self.history)).collect();
+        let seen: Vec<&[u32]> = seen.iter().map(AsRef::as_ref).collect();
         topk::top_k(&topk::Query {
             users: vectors.view(),
             items: &self.items,
@@ -285,33 +233,7 @@ impl Recommender for MatrixFactorizationModel {
         })
     }
 
-    fn rank_basket(&self, basket: &[(u32, f32)], ask: &Ask) -> Result<Vec<(u32, f32)>> {
-        let vector = als::fold_in(self.gram.view(), self.factors.items.view(), basket, self.alpha)?;
-        let items: Vec<u32> = basket.iter().map(|(item, _)| *item).collect();
-        let ranked = topk::top_k(&topk::Query {
-            users: vector.view().insert_axis(Axis(0)),
-            items: &self.items,
-            k: ask.k,
-            seen: ask.exclude_seen.then_some(&[&items[..]]),
-            candidates: ask.candidates.as_deref(),
-        })?;
-        Ok(ranked.into_iter().next().unwrap_or_default())
-    }
-
-    fn similar_items(&self, item: u32, k: usize) -> Result<Vec<(u32, f32)>> {
-        let items = &self.factors.items;
-        let this = items.row(item as usize);
-        let length = |vector: ndarray::ArrayView1<f32>| vector.dot(&vector).sqrt();
-        let cosine = |other: u32| {
-            let vector = items.row(other as usize);
-            // A product without a vector is like nothing.
-            (this.dot(&vector) / (length(this) * length(vector)).max(f32::MIN_POSITIVE)).clamp(-1.0, 1.0)
-        };
-        let others = (0..items.nrows() as u32).filter(|other| *other != item);
-        Ok(topk::best(others.map(|other| (other, cosine(other))), k))
-    }
-
-    fn factors(&self, user: u32) -> Option<Vec<f32>> {
-        Some(self.factors.users.row(user as usize).to_vec())
+    fn vectors(&self, side: Side) -> Option<ArrayView2<'_, f32>> {
+        Some(if side == Side::User { self.factors.users.view() } else { self.factors.items.view() })
     }
 }

@@ -2,26 +2,28 @@
 
 mod history;
 mod kmeans;
+mod likeness;
 mod logistic_reg;
 mod matrix_factorization;
 mod model;
 mod options;
 mod popularity;
+mod ranking;
 mod recommender;
 mod registry;
 mod rfm;
 mod train;
 
 pub use crate::kernels::Step;
-pub use history::History;
-pub use model::{Algorithm, FitContext, Input, Model, PredictAsk, Signature, Task};
+pub use history::{History, Names, Recipe, Traits};
+pub use model::{Algorithm, EventLearner, FitContext, Input, Learner, Model, PredictAsk, RowLearner, Signature, Task};
 pub use options::{Opt, Options, Range, Value};
+pub use ranking::{RankingEvaluation, evaluate_ranking};
 pub use recommender::{
-    Ask, MAX_K, RankingEvaluation, Recommender, evaluate_ranking, recommend, recommend_baskets, recommendation_fields,
-    similar,
+    Ask, Explanation, MAX_K, Recommender, Taste, recommend, recommend_baskets, recommendation_fields, similar,
 };
 pub use registry::{Fitted, ModelName, ModelStore, Registry};
-pub use train::{Trained, TrainingStep, common_options, declared_options, train};
+pub use train::{Intake, Trained, TrainingStep, common_options, declared_options, train};
 
 /// Every way to learn. Parsing, option checks, the manual and the conformance tests read this list.
 pub const ALGORITHMS: &[&dyn Algorithm] = &[

@@ -8,9 +8,9 @@ use datafusion::arrow::datatypes::Fields;
 use datafusion::arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Result};
-use crate::frame::Artefact;
+use crate::frame::{Artefact, Side};
 use crate::kernels::Progress;
-use crate::models::{Opt, Options, Recommender, Value};
+use crate::models::{History, Opt, Options, Recipe, Recommender, Value};
 
 /// A way to learn from rows: one file, one unit struct, one line in [`super::ALGORITHMS`].
 pub trait Algorithm: Send + Sync {
@@ -31,14 +31,47 @@ pub trait Algorithm: Send + Sync {
         }
     }
     fn options(&self) -> &'static [Opt];
+    /// How it learns.
+    fn learner(&self) -> Learner;
+    /// Reads back what [`Model::artefact`] gave.
+    fn load(&self, artefact: &Artefact) -> Result<Arc<dyn Model>>;
+}
+
+/// The two ways to learn: from rows of features, and from events of customers and products.
+#[derive(Clone, Copy)]
+pub enum Learner {
+    Rows(&'static dyn RowLearner),
+    Events(&'static dyn EventLearner),
+}
+
+/// Learns from rows that each describe one thing.
+pub trait RowLearner: Send + Sync {
     /// Those of the query's rows that can be learned from, or why none can.
     ///
     /// It is asked before any are held out, so that errors and remarks speak of the rows that the query gave.
     fn accept(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<RecordBatch>;
     /// Learns from `rows`, which are in canonical order and were accepted.
     fn fit(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<Arc<dyn Model>>;
-    /// Reads back what [`Model::artefact`] gave.
-    fn load(&self, artefact: &Artefact) -> Result<Arc<dyn Model>>;
+}
+
+/// Learns from who did what with which product.
+pub trait EventLearner: Send + Sync {
+    /// How rows become ratings.
+    fn recipe(&self, options: &Options) -> Recipe {
+        Recipe { half_life: options.given_number("half_life"), ..Recipe::default() }
+    }
+    /// Columns that say something about customers or products.
+    fn traits(&self, _options: &Options) -> Vec<(Side, String)> {
+        Vec::new()
+    }
+    /// Learns from a history. `before` is an earlier model of the same options, to start from where that helps.
+    fn fit(
+        &self,
+        cx: &FitContext,
+        history: History,
+        options: &Options,
+        before: Option<&Artefact>,
+    ) -> Result<Arc<dyn Model>>;
 }
 
 /// What a model is for.
@@ -57,6 +90,8 @@ pub struct FitContext<'a> {
     pub progress: Progress<'a>,
     /// Remarks for the person who trains: skipped rows, likely leakage.
     pub notice: &'a (dyn Fn(String) + Sync),
+    /// Sets aside that many bytes for the rest of the training, or says that there are not so many.
+    pub reserve: &'a (dyn Fn(usize) -> Result<()> + Sync),
 }
 
 /// What training leaves behind. Answers questions; never changes.

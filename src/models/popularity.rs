@@ -1,5 +1,6 @@
 //! `popularity`: what most customers had. The baseline of every recommender, and the answer for strangers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Fields;
@@ -7,10 +8,12 @@ use datafusion::arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Result};
 use crate::frame::Artefact;
-use crate::models::history::{self, History};
-use crate::models::matrix_factorization::{RANKING_METRICS, ROLE_OPTIONS, evaluate_pairs};
+use crate::models::ranking::{RANKING_METRICS, evaluate_rows};
 use crate::models::recommender::popular;
-use crate::models::{Algorithm, Ask, FitContext, Model, Opt, Options, PredictAsk, Recommender, Signature, Task};
+use crate::models::{
+    Algorithm, Ask, EventLearner, FitContext, History, Learner, Model, Opt, Options, PredictAsk, Recommender,
+    Signature, Task, Taste,
+};
 
 pub struct Popularity;
 
@@ -39,29 +42,31 @@ impl Algorithm for Popularity {
         Task::Recommend
     }
 
-    /// It has no vectors, by which products could be alike.
-    fn answers(&self) -> &'static [&'static str] {
-        &["recommend", "evaluate", "evaluate_ranking"]
-    }
-
     fn options(&self) -> &'static [Opt] {
-        &ROLE_OPTIONS
+        &[]
     }
 
-    fn accept(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<RecordBatch> {
-        history::accept(cx, rows, options)
-    }
-
-    fn fit(&self, cx: &FitContext, rows: &RecordBatch, options: &Options) -> Result<Arc<dyn Model>> {
-        let history = History::from_rows(rows, options)?;
-        if !(cx.progress)(crate::kernels::Step { done: 1, total: 1, loss: None }) {
-            return Err(Error::cancelled());
-        }
-        Ok(Arc::new(PopularityModel::new(history)))
+    fn learner(&self) -> Learner {
+        Learner::Events(&Self)
     }
 
     fn load(&self, artefact: &Artefact) -> Result<Arc<dyn Model>> {
         Ok(Arc::new(PopularityModel::new(History::load(artefact)?)))
+    }
+}
+
+impl EventLearner for Popularity {
+    fn fit(
+        &self,
+        cx: &FitContext,
+        history: History,
+        _options: &Options,
+        _before: Option<&Artefact>,
+    ) -> Result<Arc<dyn Model>> {
+        if !(cx.progress)(crate::kernels::Step { done: 1, total: 1, loss: None }) {
+            return Err(Error::cancelled());
+        }
+        Ok(Arc::new(PopularityModel::new(history)))
     }
 }
 
@@ -86,7 +91,7 @@ impl Model for PopularityModel {
     }
 
     fn evaluate(&self, rows: &RecordBatch, _ask: &PredictAsk) -> Result<Vec<Option<f64>>> {
-        evaluate_pairs(self, rows)
+        evaluate_rows(self, rows)
     }
 
     fn recommender(&self) -> Option<&dyn Recommender> {
@@ -103,18 +108,11 @@ impl Recommender for PopularityModel {
         "popular"
     }
 
-    fn rank(&self, users: &[u32], ask: &Ask) -> Result<Vec<Vec<(u32, f32)>>> {
-        let without = |user: &u32| if ask.exclude_seen { self.history.seen_by(*user) } else { &[] };
-        Ok(users.iter().map(|user| popular(&self.history, without(user), ask)).collect())
-    }
-
-    fn rank_basket(&self, basket: &[(u32, f32)], ask: &Ask) -> Result<Vec<(u32, f32)>> {
-        let without: Vec<u32> = basket.iter().map(|(item, _)| *item).collect();
-        Ok(popular(&self.history, if ask.exclude_seen { &without } else { &[] }, ask))
-    }
-
-    fn similar_items(&self, _item: u32, _k: usize) -> Result<Vec<(u32, f32)>> {
-        Err(Error::unsupported("a popularity model does not know which products are alike")
-            .hint("train a matrix_factorization model for similar_items()"))
+    fn rank(&self, tastes: &[Taste], ask: &Ask) -> Result<Vec<Vec<(u32, f32)>>> {
+        let ranked = |taste: &Taste| {
+            let without = if ask.exclude_seen { taste.seen(&self.history) } else { Cow::default() };
+            popular(&self.history, &without, ask)
+        };
+        Ok(tastes.iter().map(ranked).collect())
     }
 }

@@ -11,7 +11,9 @@ use crate::error::{Error, Result};
 use crate::frame::{Artefact, column, exact, measures};
 use crate::kernels::{Step, rfm};
 use crate::models::history::field;
-use crate::models::{Algorithm, FitContext, Input, Model, Opt, Options, PredictAsk, Range, Signature, Task};
+use crate::models::{
+    Algorithm, FitContext, Input, Learner, Model, Opt, Options, PredictAsk, Range, RowLearner, Signature, Task,
+};
 
 pub struct Rfm;
 
@@ -68,6 +70,17 @@ impl Algorithm for Rfm {
         }]
     }
 
+    fn learner(&self) -> Learner {
+        Learner::Rows(&Self)
+    }
+
+    fn load(&self, artefact: &Artefact) -> Result<Arc<dyn Model>> {
+        let model: RfmModel = artefact.value("rfm")?;
+        Ok(Arc::new(model))
+    }
+}
+
+impl RowLearner for Rfm {
     fn accept(&self, _cx: &FitContext, rows: &RecordBatch, _options: &Options) -> Result<RecordBatch> {
         for (name, values) in COLUMNS.iter().zip(values(rows)?) {
             known(name, &values)?;
@@ -95,11 +108,6 @@ impl Algorithm for Rfm {
         if !(cx.progress)(Step { done: 1, total: 1, loss: None }) {
             return Err(Error::cancelled());
         }
-        Ok(Arc::new(model))
-    }
-
-    fn load(&self, artefact: &Artefact) -> Result<Arc<dyn Model>> {
-        let model: RfmModel = artefact.value("rfm")?;
         Ok(Arc::new(model))
     }
 }

@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::Array;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::sql::parser::Statement as Sql;
@@ -21,8 +20,9 @@ use crate::engine::rewrite::rewrite_query;
 use crate::engine::statement::{self, Own, at_words, check_new_name, folded, model_name, syntax, take_words};
 use crate::engine::{Answer, Run, Session, definitions, parameters};
 use crate::error::{Error, Kind, Result};
-use crate::frame::canonical_order;
-use crate::models::{Algorithm, ModelName, Options, Range, Step, Trained, Value, algorithm, declared_options, train};
+use crate::models::{
+    Algorithm, FitContext, Intake, ModelName, Options, Range, Step, Trained, Value, algorithm, declared_options, train,
+};
 use crate::storage::{IfExists, NewModel};
 
 pub struct Grammar;
@@ -217,14 +217,13 @@ impl Own for CreateModel {
             run.notice(format!("model \"{}\" already exists, skipping", self.name));
             return Ok(Answer::Done("CREATE MODEL".to_owned()));
         }
-        let (schema, batches, _reserved) = self.read(session, run).await?;
-        let n_read: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let (intake, n_read, reserved) = self.read(session, algorithm, &options, run).await?;
         run.notice(format!(
             "read {n_read} rows in {:.1} s; training {}",
             started.elapsed().as_secs_f64(),
             algorithm.name()
         ));
-        let trained = fit(algorithm, schema, batches, options, run).await?;
+        let trained = fit(algorithm, intake, options, reserved, run).await?;
         let seconds = started.elapsed().as_secs_f64();
         // From here on nothing waits: the model is either committed whole, or was cancelled before.
         if run.cancel.is_cancelled() {
@@ -296,24 +295,32 @@ impl CreateModel {
         check_new_name(&self.name.name)
     }
 
-    /// All rows of the query, and the memory they are accounted for in.
-    async fn read(&self, session: &Session, run: &Run) -> Result<(SchemaRef, Vec<RecordBatch>, MemoryReservation)> {
+    /// All rows of the query as the algorithm wants them, how many there were, and the memory they are accounted for in.
+    async fn read(
+        &self,
+        session: &Session,
+        algorithm: &'static dyn Algorithm,
+        options: &Options,
+        run: &Run,
+    ) -> Result<(Intake, usize, MemoryReservation)> {
         let state = session.context.state();
         let statement = Sql::Statement(Box::new(ast::Statement::Query(self.query.clone())));
         let reserved =
             MemoryConsumer::new(format!("CREATE MODEL {}", self.name)).register(&state.runtime_env().memory_pool);
+        let options = options.clone();
         session
             .on_work_threads(run, |cancel| async move {
                 let plan = state.statement_to_plan(statement).await?;
                 let mut stream = Session::stream(state, plan, &cancel).await?;
-                let mut batches = Vec::new();
+                let mut intake = Intake::new(algorithm, &stream.schema(), &options)?;
+                let mut n_read = 0;
                 while let Some(batch) = stream.next().await {
                     let batch = batch?;
-                    // The rows, their sorted copy, and about as much again for the matrix.
-                    reserved.try_grow(3 * batch.get_array_memory_size())?;
-                    batches.push(batch);
+                    n_read += batch.num_rows();
+                    intake.push(batch)?;
+                    reserved.try_resize(intake.bytes())?;
                 }
-                Ok((stream.schema(), batches, reserved))
+                Ok((intake, n_read, reserved))
             })
             .await
     }
@@ -348,9 +355,9 @@ impl CreateModel {
 /// Trains on the pool of the kernels, away from the threads that queries run on.
 async fn fit(
     algorithm: &'static dyn Algorithm,
-    schema: SchemaRef,
-    batches: Vec<RecordBatch>,
+    intake: Intake,
     options: Options,
+    reserved: MemoryReservation,
     run: &Run,
 ) -> Result<Trained> {
     let run = run.clone();
@@ -360,17 +367,31 @@ async fn fit(
     let (send, receive) = tokio::sync::oneshot::channel();
     rayon::spawn(move || {
         let progress = Progress::new(run.clone());
-        let trained = canonical_order(&schema, &batches).and_then(|rows| {
-            drop(batches);
-            let step = |step: Step| {
-                progress.tell(&step);
-                !cancel.is_cancelled()
+        let step = |step: Step| {
+            progress.tell(&step);
+            !cancel.is_cancelled()
+        };
+        let trained = options.whole("seed").and_then(|seed| {
+            let cx = FitContext {
+                seed: seed as u64,
+                progress: &step,
+                notice: &|remark| run.notice(remark),
+                reserve: &|bytes| reserve(&reserved, bytes),
             };
-            train(algorithm, &rows, &options, &step, &|remark| run.notice(remark))
+            train(algorithm, intake, &options, None, &cx)
         });
         let _ = send.send(trained);
     });
     receive.await.map_err(|_| Error::internal("the training thread panicked"))?
+}
+
+/// More memory for a training that needs it whole, or the error that says how much it is.
+fn reserve(reserved: &MemoryReservation, bytes: usize) -> Result<()> {
+    reserved.try_grow(bytes).map_err(|_| {
+        let wanted = bytes as f64 / f64::from(1 << 30);
+        Error::new(Kind::OutOfMemory, format!("this training needs about {wanted:.1} GiB of memory, more than is left"))
+            .hint("start the server with a larger --memory-limit, or train on fewer products, or with fewer factors")
+    })
 }
 
 /// Tells of progress about once a second, however fast the steps come.

@@ -18,6 +18,7 @@ mod relations;
 mod rewrite;
 mod session;
 mod settings;
+mod sources;
 mod statement;
 pub mod statements;
 mod stoppable;

@@ -58,11 +58,17 @@ struct Inner {
 #[derive(Debug)]
 enum Work {
     Own(Arc<dyn Own>),
-    Plan {
-        plan: LogicalPlan,
-        /// The query of a CREATE VIEW as it was written.
-        view: Option<String>,
-    },
+    Plan(Box<Planned>),
+}
+
+#[derive(Debug)]
+struct Planned {
+    plan: LogicalPlan,
+    /// The query of a CREATE VIEW as it was written.
+    view: Option<String>,
+    /// What was planned, to be planned anew once the store has moved on: a plan reads the state that it was made for.
+    sql: Sql,
+    generation: u64,
 }
 
 impl Prepared {
@@ -118,16 +124,30 @@ impl Session {
         refuse(&sql)?;
         let view = view_query(&sql);
         let headings = headings(&mut sql);
+        let generation = self.engine.store.generation();
+        let (plan, parameters, columns) = self.plan((*sql).clone(), parameter_types.to_vec(), &Run::new().0).await?;
+        let columns = columns.map(|columns| headings.over(columns));
+        let work = Work::Plan(Box::new(Planned { plan, view, sql: *sql, generation }));
+        Ok(Prepared(Arc::new(Inner { work, columns, parameters })))
+    }
+
+    /// The plan of a statement, the types of its parameters and its columns.
+    ///
+    /// Planning can take long and go deep, so it has no place on the threads that serve sockets.
+    async fn plan(
+        &self,
+        sql: Sql,
+        declared: Vec<Option<DataType>>,
+        run: &Run,
+    ) -> Result<(LogicalPlan, Vec<DataType>, Option<SchemaRef>)> {
         let state = self.context.state();
-        let declared = parameter_types.to_vec();
-        // Planning can take long and go deep, so it has no place on the threads that serve sockets.
         let planning = async move {
-            let (plan, parameters) = parameters::plan(&state, *sql, &declared).await?;
-            let columns = columns(&state, &plan)?.map(|columns| headings.over(columns));
-            Ok(Prepared(Arc::new(Inner { work: Work::Plan { plan, view }, columns, parameters })))
+            let (plan, parameters) = parameters::plan(&state, sql, &declared).await?;
+            let columns = columns(&state, &plan)?;
+            Ok((plan, parameters, columns))
         };
-        let prepared = self.on_work_threads(&Run::new().0, |_| planning).await;
-        prepared.map_err(|error| with_suggestion(error, self, &self.context.state()))
+        let planned = self.on_work_threads(run, |_| planning).await;
+        planned.map_err(|error| with_suggestion(error, self, &self.context.state()))
     }
 
     /// Runs a prepared statement with its parameters.
@@ -142,11 +162,13 @@ impl Session {
                     None => own.run(self, run).await,
                 };
             }
-            Work::Plan { plan, view } => (plan.clone(), view),
+            Work::Plan(planned) => {
+                if self.transaction() == Transaction::Failed {
+                    return Err(failed_block());
+                }
+                (self.current_plan(prepared, planned, run).await?, &planned.view)
+            }
         };
-        if self.transaction() == Transaction::Failed {
-            return Err(failed_block());
-        }
         let plan = if parameters.is_empty() { plan } else { plan.with_param_values(parameters)? };
         match plan {
             LogicalPlan::Ddl(definition) => {
@@ -166,6 +188,23 @@ impl Session {
                 Ok(Answer::Rows(rows, "SELECT"))
             }
         }
+    }
+
+    /// The plan as the store is now: made anew if something was committed since. What it returns stays what it was.
+    async fn current_plan(&self, prepared: &Prepared, planned: &Planned, run: &Run) -> Result<LogicalPlan> {
+        if planned.generation == self.engine.store.generation() {
+            return Ok(planned.plan.clone());
+        }
+        let declared = prepared.parameters().iter().cloned().map(Some).collect();
+        let (plan, _, columns) = self.plan(planned.sql.clone(), declared, run).await?;
+        let types = |columns: Option<&SchemaRef>| {
+            columns.map(|columns| columns.fields().iter().map(|field| field.data_type().clone()).collect::<Vec<_>>())
+        };
+        if types(columns.as_ref()) != types(prepared.columns()) {
+            return Err(Error::unsupported("cached plan must not change result type")
+                .hint("what the statement reads was changed: prepare it again"));
+        }
+        Ok(plan)
     }
 
     /// INSERT: runs to its end, and counts.

@@ -104,6 +104,11 @@ impl Options {
         self
     }
 
+    /// Whether the option is true; where it is not known or not given it is not.
+    pub fn truth(&self, name: &str) -> bool {
+        matches!(self.0.get(name), Some(Value::Bool(true)))
+    }
+
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.0.get(name) {
             Some(Value::Text(value)) => Some(value),

@@ -11,15 +11,19 @@ use datafusion::common::ScalarValue;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::sql::parser::Statement as Sql;
 use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use futures::StreamExt;
 
+use crate::engine::fitted::must_get_model;
 use crate::engine::rewrite::rewrite_query;
 use crate::engine::statement::{self, Own, at_words, check_new_name, folded, model_name, syntax, take_words};
+use crate::engine::sources::{Source, sources};
 use crate::engine::{Answer, Run, Session, definitions, parameters};
 use crate::error::{Error, Kind, Result};
+use crate::frame::Artefact;
 use crate::models::{
     Algorithm, FitContext, Intake, ModelName, Options, Range, Step, Trained, Value, algorithm, declared_options, train,
 };
@@ -29,7 +33,7 @@ pub struct Grammar;
 
 /// A parsed `CREATE MODEL`.
 #[derive(Debug, Clone)]
-struct CreateModel {
+pub(super) struct CreateModel {
     name: ModelName,
     exists: IfExists,
     options: Vec<(String, Given)>,
@@ -61,6 +65,12 @@ impl statement::Grammar for Grammar {
     }
 
     fn parse(&self, parser: &mut Parser) -> Result<Option<Arc<dyn Own>>> {
+        Ok(CreateModel::parse(parser)?.map(|parsed| Arc::new(parsed) as Arc<dyn Own>))
+    }
+}
+
+impl CreateModel {
+    fn parse(parser: &mut Parser) -> Result<Option<Self>> {
         if !at_words(parser, &["CREATE", "MODEL"]) && !at_words(parser, &["CREATE", "OR", "REPLACE", "MODEL"]) {
             return Ok(None);
         }
@@ -89,7 +99,7 @@ impl statement::Grammar for Grammar {
         parser.expect_keyword(Keyword::AS).map_err(syntax)?;
         let mut query = parser.parse_query().map_err(syntax)?;
         rewrite_query(&mut query);
-        Ok(Some(Arc::new(CreateModel { name, exists, options, query })))
+        Ok(Some(Self { name, exists, options, query }))
     }
 }
 
@@ -210,33 +220,66 @@ impl Own for CreateModel {
     }
 
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
-        let started = Instant::now();
-        let (algorithm, options) = self.checked()?;
+        let (_, options) = self.checked()?;
         self.check_name(session)?;
-        if self.exists == IfExists::Keep && session.engine.store.model(&self.name.schema, &self.name.name)?.is_some() {
+        let there = session.engine.store.model(&self.name.schema, &self.name.name)?;
+        if self.exists == IfExists::Keep && there.is_some() {
             run.notice(format!("model \"{}\" already exists, skipping", self.name));
             return Ok(Answer::Done("CREATE MODEL".to_owned()));
         }
-        let (intake, n_read, reserved) = self.read(session, algorithm, &options, run).await?;
-        run.notice(format!(
-            "read {n_read} rows in {:.1} s; training {}",
-            started.elapsed().as_secs_f64(),
-            algorithm.name()
-        ));
-        let trained = fit(algorithm, intake, options, reserved, run).await?;
-        let seconds = started.elapsed().as_secs_f64();
-        // From here on nothing waits: the model is either committed whole, or was cancelled before.
-        if run.cancel.is_cancelled() {
-            return Err(Error::cancelled());
-        }
-        let version = self.commit(session, &trained, seconds)?;
-        session.note_write();
-        run.notice(summary(&self.name, version, &trained, seconds));
+        let before = match there {
+            Some(model) if options.truth("warm_start") => Some(model.default_version),
+            _ => None,
+        };
+        self.train(session, run, before).await?;
         Ok(Answer::Done("CREATE MODEL".to_owned()))
     }
 }
 
 impl CreateModel {
+    /// The statement that a version was trained with, to be run again under the model's present name.
+    pub(super) fn again(statement: &str, name: ModelName) -> Result<Self> {
+        let dialect = PostgreSqlDialect {};
+        let mut parser = Parser::new(&dialect).try_with_sql(statement).map_err(syntax)?;
+        let parsed = CreateModel::parse(&mut parser)?;
+        let parsed = parsed.ok_or_else(|| Error::corrupt("the model's statement is no CREATE MODEL"))?;
+        Ok(Self { name, exists: IfExists::Replace, ..parsed })
+    }
+
+    /// Reads, trains and commits a version. `before` is an earlier version to start from.
+    pub(super) async fn train(&self, session: &Session, run: &Run, before: Option<u32>) -> Result<()> {
+        let started = Instant::now();
+        let (algorithm, options) = self.checked()?;
+        let before = before.map(|version| self.artefact(session, algorithm, version)).transpose()?.flatten();
+        let read = self.read(session, algorithm, &options, run).await?;
+        run.notice(format!(
+            "read {} rows in {:.1} s; training {}",
+            read.n_rows,
+            started.elapsed().as_secs_f64(),
+            algorithm.name()
+        ));
+        let trained = fit(algorithm, read.intake, options, before, read.reserved, run).await?;
+        let seconds = started.elapsed().as_secs_f64();
+        // From here on nothing waits: the model is either committed whole, or was cancelled before.
+        if run.cancel.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        let version = self.commit(session, &trained, &read.sources, seconds)?;
+        session.note_write();
+        run.notice(summary(&self.name, version, &trained, seconds));
+        Ok(())
+    }
+
+    /// An earlier version as data; `None` where it is of another model type and no help.
+    fn artefact(&self, session: &Session, algorithm: &dyn Algorithm, version: u32) -> Result<Option<Artefact>> {
+        let (store, ModelName { schema, name, .. }) = (&session.engine.store, &self.name);
+        let model = must_get_model(store, &self.name)?;
+        if model.version(version).is_none_or(|version| version.model_type != algorithm.name()) {
+            return Ok(None);
+        }
+        store.read_artefact(schema, name, version).map(Some)
+    }
+
     fn checked(&self) -> Result<(&'static dyn Algorithm, Options)> {
         let value = |(key, given): &(String, Given)| match given {
             Given::Value(value) => Ok((key.clone(), value.clone())),
@@ -295,14 +338,14 @@ impl CreateModel {
         check_new_name(&self.name.name)
     }
 
-    /// All rows of the query as the algorithm wants them, how many there were, and the memory they are accounted for in.
+    /// All rows of the query as the algorithm wants them.
     async fn read(
         &self,
         session: &Session,
         algorithm: &'static dyn Algorithm,
         options: &Options,
         run: &Run,
-    ) -> Result<(Intake, usize, MemoryReservation)> {
+    ) -> Result<Read> {
         let state = session.context.state();
         let statement = Sql::Statement(Box::new(ast::Statement::Query(self.query.clone())));
         let reserved =
@@ -311,21 +354,22 @@ impl CreateModel {
         session
             .on_work_threads(run, |cancel| async move {
                 let plan = state.statement_to_plan(statement).await?;
+                let sources = sources(&plan)?;
                 let mut stream = Session::stream(state, plan, &cancel).await?;
                 let mut intake = Intake::new(algorithm, &stream.schema(), &options)?;
-                let mut n_read = 0;
+                let mut n_rows = 0;
                 while let Some(batch) = stream.next().await {
                     let batch = batch?;
-                    n_read += batch.num_rows();
+                    n_rows += batch.num_rows();
                     intake.push(batch)?;
                     reserved.try_resize(intake.bytes())?;
                 }
-                Ok((intake, n_read, reserved))
+                Ok(Read { intake, n_rows, sources, reserved })
             })
             .await
     }
 
-    fn commit(&self, session: &Session, trained: &Trained, seconds: f64) -> Result<u32> {
+    fn commit(&self, session: &Session, trained: &Trained, sources: &[Source], seconds: f64) -> Result<u32> {
         let artefact = trained.model.artefact()?;
         let signature = trained.model.signature();
         let algorithm = self.checked()?.0;
@@ -337,6 +381,7 @@ impl CreateModel {
             "label": signature.label,
             "evaluation": trained.evaluation,
             "steps": trained.steps,
+            "sources": sources,
             "n_rows": trained.n_rows,
             "n_eval_rows": trained.n_eval_rows,
             "seconds": seconds,
@@ -352,11 +397,20 @@ impl CreateModel {
     }
 }
 
+/// What was read of a query, and the memory that it is accounted for in.
+struct Read {
+    intake: Intake,
+    n_rows: usize,
+    sources: Vec<Source>,
+    reserved: MemoryReservation,
+}
+
 /// Trains on the pool of the kernels, away from the threads that queries run on.
 async fn fit(
     algorithm: &'static dyn Algorithm,
     intake: Intake,
     options: Options,
+    before: Option<Artefact>,
     reserved: MemoryReservation,
     run: &Run,
 ) -> Result<Trained> {
@@ -378,7 +432,7 @@ async fn fit(
                 notice: &|remark| run.notice(remark),
                 reserve: &|bytes| reserve(&reserved, bytes),
             };
-            train(algorithm, intake, &options, None, &cx)
+            train(algorithm, intake, &options, before.as_ref(), &cx)
         });
         let _ = send.send(trained);
     });

@@ -4,6 +4,7 @@ mod alter_model;
 mod create_model;
 mod describe_model;
 mod drop_model;
+mod refresh_model;
 mod set;
 mod show;
 mod show_models;
@@ -17,6 +18,7 @@ pub const STATEMENTS: &[&dyn Grammar] = &[
     &create_model::Grammar,
     &describe_model::Grammar,
     &drop_model::Grammar,
+    &refresh_model::Grammar,
     &show_models::Grammar,
     &show::Grammar,
     &set::Grammar,

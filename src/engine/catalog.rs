@@ -28,9 +28,9 @@ impl Catalogs {
         Self { catalog: Arc::new(Catalog { store, system, extra, planner: Arc::default() }) }
     }
 
-    /// Views are planned with a copy of this state; it is set once, when all functions are registered.
-    pub fn plan_views_with(&self, state: &SessionState) {
-        let _ = self.catalog.planner.set(state.clone());
+    /// What plans the queries that are kept: of views and of models. It is set once, when all functions are registered.
+    pub fn planner(&self) -> Arc<OnceLock<SessionState>> {
+        Arc::clone(&self.catalog.planner)
     }
 }
 

@@ -128,7 +128,7 @@ fn base_state(config: &Config, store: &Arc<Store>, registry: &Arc<Registry>) -> 
         .with_catalog_list(Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>)
         .with_default_features()
         .with_analyzer_rules(rules)
-        .with_relation_planners(vec![Arc::new(FunctionPlanner::new(Arc::clone(registry)))])
+        .with_relation_planners(vec![Arc::new(FunctionPlanner::new(Arc::clone(registry), catalogs.planner()))])
         .build();
     let mut context = SessionContext::new_with_state(state);
     pg_catalog::register(&context)?;
@@ -143,6 +143,6 @@ fn base_state(config: &Config, store: &Arc<Store>, registry: &Arc<Registry>) -> 
         }
     }
     let state = context.state();
-    catalogs.plan_views_with(&state);
+    let _ = catalogs.planner().set(state.clone());
     Ok(state)
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::error::{Error, Kind, Result};
 use crate::frame::Artefact;
 use crate::models::{ModelName, ModelStore};
@@ -46,10 +48,9 @@ impl ModelStore for FittedModels {
         })
     }
 
-    fn evaluation(&self, name: &ModelName, version: u32) -> Result<Vec<(String, Option<f64>)>> {
+    fn fact(&self, name: &ModelName, version: u32, fact: &str) -> Result<Value> {
         let model = must_get_model(&self.store, name)?;
-        let facts = model.version(version).map(|version| version.facts["evaluation"].clone());
-        Ok(facts.map(serde_json::from_value).transpose()?.unwrap_or_default())
+        Ok(model.version(version).map(|version| version.facts[fact].clone()).unwrap_or_default())
     }
 }
 

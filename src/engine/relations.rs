@@ -1,26 +1,33 @@
 //! Functions in FROM: each call is handed to its function, which plans it as ordinary nodes.
 
+use std::cell::RefCell;
 use std::fmt::{self, Debug};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use datafusion::common::DFSchema;
 use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
 use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::parser::Statement as Sql;
 use datafusion::sql::sqlparser::ast::{self, TableFactor};
+use futures::FutureExt;
 
+use crate::engine::statements::CreateModel;
 use crate::error::{Error, Kind, Result};
 use crate::functions::{Call, Planner, function};
-use crate::models::Registry;
+use crate::models::{Fitted, ModelName, Registry};
 
 /// Plans the relations of [`crate::functions::FUNCTIONS`].
 pub struct FunctionPlanner {
     registry: Arc<Registry>,
+    /// Plans the queries that models were trained on.
+    kept: Arc<OnceLock<SessionState>>,
 }
 
 impl FunctionPlanner {
-    pub fn new(registry: Arc<Registry>) -> Self {
-        Self { registry }
+    pub fn new(registry: Arc<Registry>, kept: Arc<OnceLock<SessionState>>) -> Self {
+        Self { registry, kept }
     }
 }
 
@@ -62,20 +69,20 @@ impl RelationPlanner for FunctionPlanner {
                 .into());
         };
         let call = Call::new(function.name(), args)?;
-        let plan = plan(call, &mut Context { registry: &self.registry, context })?;
+        let plan = plan(call, &mut Context { planner: self, context })?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
 }
 
 /// DataFusion's planner as functions see it.
 struct Context<'a> {
-    registry: &'a Arc<Registry>,
+    planner: &'a FunctionPlanner,
     context: &'a mut dyn RelationPlannerContext,
 }
 
 impl Planner for Context<'_> {
     fn registry(&self) -> &Arc<Registry> {
-        self.registry
+        &self.planner.registry
     }
 
     fn query(&mut self, query: ast::Query) -> Result<LogicalPlan> {
@@ -93,5 +100,52 @@ impl Planner for Context<'_> {
                 _ => error,
             }
         })
+    }
+
+    fn training_query(&mut self, fitted: &Fitted) -> Result<LogicalPlan> {
+        let _guard = Asked::once(fitted)?;
+        let kept = self.planner.kept.get().ok_or_else(|| Error::internal("a model was read before the start"))?;
+        let (statement, schema) = self.planner.registry.statement(fitted)?;
+        let query = ast::Statement::Query(CreateModel::stored(&statement)?.query);
+        let mut state = kept.clone();
+        state.config_mut().options_mut().catalog.default_schema = schema;
+        // Tables are found in memory: nothing waits.
+        let planning = state.statement_to_plan(Sql::Statement(Box::new(query))).now_or_never();
+        let plan = planning.ok_or_else(|| Error::internal("planning a training query waits"))?;
+        plan.map_err(|error| {
+            let error = Error::from(error);
+            let message = format!("the query that trained model \"{}\" cannot run: {error}", fitted.asked);
+            Error { message, ..error }
+        })
+    }
+}
+
+thread_local! {
+    /// The models whose training queries are being planned on this thread, one inside the other.
+    static ASKED: RefCell<Vec<ModelName>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A training query that is being planned. One that asks its own model would be planned without end.
+struct Asked;
+
+impl Asked {
+    fn once(fitted: &Fitted) -> Result<Self> {
+        ASKED.with_borrow_mut(|asked| {
+            if asked.contains(&fitted.name) {
+                return Err(Error::unsupported(format!(
+                    "the query that trained model \"{}\" asks it itself",
+                    fitted.asked
+                ))
+                .hint("name an older version in the query: model@1"));
+            }
+            asked.push(fitted.name.clone());
+            Ok(Self)
+        })
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        ASKED.with_borrow_mut(Vec::pop);
     }
 }

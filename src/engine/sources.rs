@@ -1,6 +1,6 @@
 //! Which tables a query reads, and in which state.
 
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::LogicalPlan;
 use serde::{Deserialize, Serialize};

@@ -77,10 +77,7 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>> {
             })
             .collect());
     }
-    let dialect = PostgreSqlDialect {};
-    let tokens = Tokenizer::new(&dialect, sql).tokenize_with_location().map_err(|error| syntax(error.into()))?;
-    refuse_long_chains(&tokens)?;
-    let mut parser = DFParserBuilder::new(tokens).with_dialect(&dialect).with_recursion_limit(MAX_DEPTH).build()?;
+    let mut parser = parser(sql)?;
     let mut statements = Vec::new();
     loop {
         while parser.parser.consume_token(&Token::SemiColon) {}
@@ -97,6 +94,14 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>> {
             return parser.parser.expected("end of statement", next).map_err(syntax);
         }
     }
+}
+
+/// A parser at the beginning of that text.
+pub(super) fn parser(sql: &str) -> Result<DFParser<'static>> {
+    const DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
+    let tokens = Tokenizer::new(&DIALECT, sql).tokenize_with_location().map_err(|error| syntax(error.into()))?;
+    refuse_long_chains(&tokens)?;
+    Ok(DFParserBuilder::new(tokens).with_dialect(&DIALECT).with_recursion_limit(MAX_DEPTH).build()?)
 }
 
 /// Parentheses, sub-queries and the like inside one another.

@@ -19,6 +19,9 @@ pub trait Planner {
     fn query(&mut self, query: ast::Query) -> Result<LogicalPlan>;
     /// A constant expression: literals, parameters, arrays and functions of them.
     fn constant(&mut self, expr: ast::Expr) -> Result<Expr>;
+    /// The query that a model was trained on, over the tables as they are now. Fails where a table or a column of it is
+    /// gone, and where the query asks the model itself.
+    fn training_query(&mut self, fitted: &Fitted) -> Result<LogicalPlan>;
 }
 
 /// The arguments not yet taken.

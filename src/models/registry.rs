@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fmt::{self, Debug};
 use std::sync::{Arc, RwLock};
 
+use serde::de::DeserializeOwned;
+
 use crate::error::{Error, Result};
 use crate::frame::Artefact;
 use crate::models::{Model, algorithm};
@@ -53,8 +55,8 @@ pub trait ModelStore: Send + Sync {
     /// The version meant, and the model type. An unknown or failed model is an error that says so.
     fn resolve(&self, name: &ModelName) -> Result<(u32, String)>;
     fn read(&self, name: &ModelName, version: u32) -> Result<Artefact>;
-    /// The evaluation stored at training.
-    fn evaluation(&self, name: &ModelName, version: u32) -> Result<Vec<(String, Option<f64>)>>;
+    /// Something that was noted of a training; null where it was not.
+    fn fact(&self, name: &ModelName, version: u32, fact: &str) -> Result<serde_json::Value>;
 }
 
 /// One version of a model, loaded.
@@ -105,7 +107,21 @@ impl Registry {
 
     /// The evaluation stored at training, by metric.
     pub fn evaluation(&self, fitted: &Fitted) -> Result<Vec<(String, Option<f64>)>> {
-        self.store.evaluation(&fitted.name, fitted.name.version.unwrap_or_default())
+        Ok(self.fact(fitted, "evaluation")?.unwrap_or_default())
+    }
+
+    /// The statement that trained it, and the schema that its tables are in unless they name one.
+    pub fn statement(&self, fitted: &Fitted) -> Result<(String, String)> {
+        let statement = self
+            .fact(fitted, "statement")?
+            .ok_or_else(|| Error::corrupt(format!("the statement that trained model \"{}\" is lost", fitted.asked)))?;
+        Ok((statement, self.fact(fitted, "default_schema")?.unwrap_or_else(|| "public".to_owned())))
+    }
+
+    /// What was noted of a version's training under that name; `None`: nothing, it is of an older server.
+    fn fact<T: DeserializeOwned>(&self, fitted: &Fitted, name: &str) -> Result<Option<T>> {
+        let fact = self.store.fact(&fitted.name, fitted.name.version.unwrap_or_default(), name)?;
+        Ok(serde_json::from_value(fact)?)
     }
 
     /// Forgets every version of a model: it was dropped or renamed.

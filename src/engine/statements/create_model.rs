@@ -11,7 +11,6 @@ use datafusion::common::ScalarValue;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::sql::parser::Statement as Sql;
 use datafusion::sql::sqlparser::ast;
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -33,11 +32,11 @@ pub struct Grammar;
 
 /// A parsed `CREATE MODEL`.
 #[derive(Debug, Clone)]
-pub(super) struct CreateModel {
+pub(in crate::engine) struct CreateModel {
     name: ModelName,
     exists: IfExists,
     options: Vec<(String, Given)>,
-    query: Box<ast::Query>,
+    pub query: Box<ast::Query>,
 }
 
 /// The value of an option, or the parameter that brings it.
@@ -65,11 +64,17 @@ impl statement::Grammar for Grammar {
     }
 
     fn parse(&self, parser: &mut Parser) -> Result<Option<Arc<dyn Own>>> {
-        Ok(CreateModel::parse(parser)?.map(|parsed| Arc::new(parsed) as Arc<dyn Own>))
+        Ok(CreateModel::parse(parser)?.map(|statement| Arc::new(statement) as Arc<dyn Own>))
     }
 }
 
 impl CreateModel {
+    /// The statement that a version of a model keeps of its training.
+    pub fn stored(text: &str) -> Result<Self> {
+        Self::parse(&mut statement::parser(text)?.parser)?
+            .ok_or_else(|| Error::corrupt("the statement that trained the model is damaged"))
+    }
+
     fn parse(parser: &mut Parser) -> Result<Option<Self>> {
         if !at_words(parser, &["CREATE", "MODEL"]) && !at_words(parser, &["CREATE", "OR", "REPLACE", "MODEL"]) {
             return Ok(None);
@@ -237,13 +242,9 @@ impl Own for CreateModel {
 }
 
 impl CreateModel {
-    /// The statement that a version was trained with, to be run again under the model's present name.
-    pub(super) fn again(statement: &str, name: ModelName) -> Result<Self> {
-        let dialect = PostgreSqlDialect {};
-        let mut parser = Parser::new(&dialect).try_with_sql(statement).map_err(syntax)?;
-        let parsed = CreateModel::parse(&mut parser)?;
-        let parsed = parsed.ok_or_else(|| Error::corrupt("the model's statement is no CREATE MODEL"))?;
-        Ok(Self { name, exists: IfExists::Replace, ..parsed })
+    /// The same statement again, for a new version of a model under its present name.
+    pub(super) fn again(self, name: ModelName) -> Self {
+        Self { name, exists: IfExists::Replace, ..self }
     }
 
     /// Reads, trains and commits a version. `before` is an earlier version to start from.
@@ -375,6 +376,8 @@ impl CreateModel {
         let algorithm = self.checked()?.0;
         let facts = serde_json::json!({
             "statement": self.to_string(),
+            // Where its tables are found when it is read again.
+            "default_schema": session.context.state().config_options().catalog.default_schema,
             "task": format!("{:?}", algorithm.task()).to_lowercase(),
             "options": trained.options,
             "inputs": signature.inputs,

@@ -10,6 +10,8 @@ mod show;
 mod show_models;
 mod transaction;
 
+pub(in crate::engine) use create_model::CreateModel;
+
 use crate::engine::Grammar;
 
 /// Every statement of ours, in the order they are tried. The parser and the manual read this list.

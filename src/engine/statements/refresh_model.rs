@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::engine::fitted::must_get_model;
 use crate::engine::statement::{self, Own, model_name, take_words};
-use crate::engine::statements::create_model::CreateModel;
+use crate::engine::statements::CreateModel;
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
 use crate::models::ModelName;
@@ -52,7 +52,7 @@ impl Own for RefreshModel {
         })?;
         let statement = version.facts["statement"].as_str();
         let statement = statement.ok_or_else(|| Error::corrupt("the model's statement is not kept"))?;
-        CreateModel::again(statement, self.name.clone())?.train(session, run, Some(model.default_version)).await?;
+        CreateModel::stored(statement)?.again(self.name.clone()).train(session, run, Some(model.default_version)).await?;
         Ok(Answer::Done("REFRESH MODEL".to_owned()))
     }
 }

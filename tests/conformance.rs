@@ -7,8 +7,8 @@ use cohort::error::{Kind, Result};
 use cohort::frame::Artefact;
 use cohort::functions::FUNCTIONS;
 use cohort::models::{
-    ALGORITHMS, Algorithm, Ask, FitContext, Intake, Model, Options, PredictAsk, Task, Trained, Value, declared_options,
-    recommend, recommend_baskets, train,
+    ALGORITHMS, Algorithm, Ask, FitContext, Intake, Model, Options, PredictAsk, Selection, Task, Trained, Value,
+    declared_options, recommend, recommend_baskets, train,
 };
 use cohort::storage::{IfExists, NewModel, Store};
 use datafusion::arrow::array::{
@@ -147,9 +147,9 @@ fn answers(model: &dyn Model, asked: &RecordBatch) -> String {
         let unknown: ArrayRef = Arc::new(StringArray::from(vec!["never seen"]));
         return format!(
             "{:?} {:?} {:?}",
-            recommend(recommender, asked.column(0), &ask(true, true)).unwrap(),
-            recommend(recommender, asked.column(0), &ask(false, false)).unwrap(),
-            recommend_baskets(recommender, &[basket, unknown], &ask(true, true)).unwrap(),
+            recommend(recommender, asked.column(0), None, &ask(true, true), &Selection::default()).unwrap(),
+            recommend(recommender, asked.column(0), None, &ask(false, false), &Selection::default()).unwrap(),
+            recommend_baskets(recommender, &[basket, unknown], &ask(true, true), &Selection::default()).unwrap(),
         );
     }
     let predicted = model.predict(asked, &PredictAsk::default()).unwrap();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::engine::sources::{Source, unchanged};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Artefact;
 use crate::models::{ModelName, ModelStore};
@@ -46,6 +47,13 @@ impl ModelStore for FittedModels {
                 tracing::error!("could not mark model {name} as FAILED: {error}");
             }
         })
+    }
+
+    fn is_current(&self, name: &ModelName, version: u32) -> Result<bool> {
+        match self.fact(name, version, "sources")? {
+            Value::Null => Ok(true),
+            sources => unchanged(&serde_json::from_value::<Vec<Source>>(sources)?, &self.store),
+        }
     }
 
     fn fact(&self, name: &ModelName, version: u32, fact: &str) -> Result<Value> {

@@ -65,6 +65,11 @@ impl Call {
         Some(self.named.remove(at).1)
     }
 
+    /// Whether an argument of that name is still there.
+    pub fn has(&self, name: &str) -> bool {
+        self.named.iter().any(|(given, _)| given == name)
+    }
+
     /// The next positional argument, or else the one of that name.
     pub fn next(&mut self, name: &str) -> Option<ast::Expr> {
         self.positional.pop_front().or_else(|| self.named(name))

@@ -1,5 +1,6 @@
 //! The SQL surface: functions of models and of customers, each planned as ordinary nodes.
 
+mod ask;
 mod call;
 mod constant;
 mod embed;
@@ -7,6 +8,7 @@ mod evaluate;
 mod evaluate_ranking;
 mod function;
 mod gather;
+mod live;
 mod model_function;
 mod model_table;
 mod nodes;

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result as DataFusionResult;
@@ -56,6 +56,11 @@ impl Given<'_> {
 
     pub fn whole(&self, at: usize) -> Result<Option<i64>> {
         Ok(self.scalar(at)?.to_array()?.as_primitive_opt::<Int64Type>().and_then(|array| array.iter().next().flatten()))
+    }
+
+    pub fn number(&self, at: usize) -> Result<Option<f64>> {
+        let value = self.scalar(at)?.to_array()?;
+        Ok(value.as_primitive_opt::<Float64Type>().and_then(|array| array.iter().next().flatten()))
     }
 
     pub fn truth(&self, at: usize) -> Result<Option<bool>> {

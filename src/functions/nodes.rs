@@ -109,12 +109,9 @@ pub fn lacks(fitted: &Fitted, column: &str, who: &str) -> Error {
         .hint(format!("it was trained on {}; see DESCRIBE MODEL {name}", inputs.join(", ")))
 }
 
-/// All values of the plan's first column as one list, to be an argument; computed once.
-pub fn gathered(plan: LogicalPlan) -> Result<Expr> {
-    let Some(column) = plan.schema().columns().into_iter().next() else {
-        return Err(Error::invalid("the query gives no column"));
-    };
-    let list = array_agg(Expr::Column(column)).alias("list");
+/// All rows of a plan as one list of these values, to be an argument; computed once.
+pub fn gathered(plan: LogicalPlan, value: Expr) -> Result<Expr> {
+    let list = array_agg(value).alias("list");
     let plan = LogicalPlanBuilder::from(plan).aggregate(Vec::<Expr>::new(), vec![list])?.build()?;
     Ok(scalar_subquery(Arc::new(plan)))
 }

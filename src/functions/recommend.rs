@@ -3,22 +3,23 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{Column, ExprSchema, ScalarValue};
+use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit};
 
 use crate::error::{Error, Result};
 use crate::functions::call::as_relation;
 use crate::functions::constant::KeyType;
 use crate::functions::function::{Doc, Function, Relation};
-use crate::functions::model_function::{Given, ModelFunction};
-use crate::functions::nodes::{gathered, one_row, unnested};
-use crate::functions::{Call, Planner};
-use crate::models::{Ask, Fitted, Recommender, Registry, recommend, recommend_baskets, recommendation_fields};
+use crate::functions::live::with_live;
+use crate::functions::model_function::ModelFunction;
+use crate::functions::nodes::{one_row, unnested};
+use crate::functions::{Call, Planner, ask};
+use crate::models::{Fitted, Recommender, Registry, recommend, recommend_baskets, recommendation_fields};
 
 pub struct Recommend;
-
-const DEFAULT_K: i64 = 10;
 
 impl Function for Recommend {
     fn name(&self) -> &'static str {
@@ -27,12 +28,14 @@ impl Function for Recommend {
 
     fn doc(&self) -> Doc {
         Doc {
-            summary: "The best products for each customer of a query, for one customer, or for a basket of products that \
-                      nobody is known to stand behind. A customer whom the model does not know is answered with the \
-                      popular products; source says so.",
+            summary: "The best products for each customer of a query, for one customer, for all, or for a basket of \
+                      products that nobody is known to stand behind. What a customer has done since the training counts, \
+                      and so does a customer who was not there yet: the training query is asked again for them. A \
+                      customer of whom nothing is known is answered with the popular products; source says so.",
             syntax: &[
                 "recommend('model', (SELECT customer_id …) [, k => 10] [, option => …])",
                 "recommend('model', customer_id [, k => 10] [, option => …])",
+                "recommend('model', k => 10 [, option => …])",
                 "recommend('model', items => ARRAY['A', 'B'] [, k => 10] [, option => …])",
             ],
             arguments: &[
@@ -42,12 +45,28 @@ impl Function for Recommend {
                     "a query whose first column, or the one named as in training, is the customer; or one customer",
                 ),
                 ("items", "products in a basket instead of a customer"),
-                ("k", "how many products at most; 10 by default"),
                 (
-                    "exclude_seen",
-                    "leave out what the customer had in the training data, or has in the basket; true by default",
+                    "k",
+                    "how many products at most; 10 by default, and wanted where all customers of the model are meant",
+                ),
+                ("exclude_seen", "leave out what the customer has had, or has in the basket; true by default"),
+                (
+                    "fresh",
+                    "count what the tables say now, by the training query; true by default where it can still run, an \
+                     error where true is asked for and it cannot; false answers as trained",
                 ),
                 ("candidates", "a query, or an array, of the only products to choose from"),
+                ("min_score", "nothing that scores less"),
+                (
+                    "diversity",
+                    "0 (default) to 1: how much likeness to the products ranked before counts against one (maximal \
+                     marginal relevance, Carbonell & Goldstein 1998)",
+                ),
+                (
+                    "max_per",
+                    "'category:2' or ARRAY['category:2', 'brand:1']: at most so many products with the same value in that \
+                     column of the candidates query",
+                ),
                 ("cold_start", "'popular' (default) or 'none': what a customer whom the model does not know gets"),
             ],
             returns: &[
@@ -103,61 +122,38 @@ pub(super) fn list_type(fitted: &Fitted, _: &[FieldRef]) -> Result<DataType> {
     Ok(DataType::List(Arc::new(Field::new_list_field(DataType::Struct(fields), true))))
 }
 
-/// `recommend_rows('m@3', user, k, exclude_seen, candidates, cold_start)`: a list for each user.
+/// `recommend_rows('m@3', user, options…, live)`: a list for each user.
 fn rows_function() -> ModelFunction {
     ModelFunction {
         name: "recommend_rows",
         returns: list_type,
         run: |fitted, given| {
             let model = recommender(fitted)?;
-            Ok(Arc::new(recommend(model, &given.array(0)?, &ask(model, given)?)?) as ArrayRef)
+            let (ask, selection) = ask::read(model, given)?;
+            let live = given.array(1 + ask::OPTIONS.len())?;
+            Ok(Arc::new(recommend(model, &given.array(0)?, live.as_list_opt(), &ask, &selection)?) as ArrayRef)
         },
         rewrite: None,
     }
 }
 
-/// `recommend_basket('m@3', items, k, exclude_seen, candidates, cold_start)`: a list for each basket.
+/// `recommend_basket('m@3', items, options…)`: a list for each basket.
 fn basket_function() -> ModelFunction {
     ModelFunction {
         name: "recommend_basket",
         returns: list_type,
         run: |fitted, given| {
             let model = recommender(fitted)?;
+            let (ask, selection) = ask::read(model, given)?;
             let baskets = given.array(0)?;
             let baskets = baskets.as_list_opt::<i32>().ok_or_else(|| Error::internal("a basket is not a list"))?;
             let baskets: Vec<ArrayRef> = (0..baskets.len())
                 .map(|row| if baskets.is_null(row) { baskets.values().slice(0, 0) } else { baskets.value(row) })
                 .collect();
-            Ok(Arc::new(recommend_baskets(model, &baskets, &ask(model, given)?)?) as ArrayRef)
+            Ok(Arc::new(recommend_baskets(model, &baskets, &ask, &selection)?) as ArrayRef)
         },
         rewrite: None,
     }
-}
-
-/// What is asked, from the arguments after the customer.
-fn ask(model: &dyn Recommender, given: &Given) -> Result<Ask> {
-    let k = given.whole(1)?.ok_or_else(|| Error::invalid("k must not be NULL"))?;
-    let candidates = match given.scalar(3)? {
-        ScalarValue::List(lists) if lists.is_valid(0) => {
-            let mut codes: Vec<u32> = model.history().items.codes(&lists.value(0))?.into_iter().flatten().collect();
-            codes.sort_unstable();
-            codes.dedup();
-            Some(codes)
-        }
-        // An empty candidate query gathers to NULL; without candidates the argument is of type Null.
-        ScalarValue::List(_) => Some(Vec::new()),
-        _ => None,
-    };
-    let cold_start = match given.scalar(4)?.try_as_str().flatten() {
-        Some("popular") => true,
-        Some("none") => false,
-        other => {
-            let other = other.unwrap_or("NULL");
-            return Err(Error::invalid(format!("cold_start must be 'popular' or 'none', not '{other}'")));
-        }
-    };
-    let exclude_seen = given.truth(2)?.unwrap_or(true);
-    Ok(Ask { k: Ask::checked_k(k)?, exclude_seen, candidates, cold_start })
 }
 
 fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
@@ -166,50 +162,48 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     let (users, items) = (user_keys(&fitted)?, item_keys(&fitted)?);
     let basket = call.named("items");
     let who = call.next("users");
-    let k = call.option(planner, "k", &DataType::Int64)?.unwrap_or_else(|| lit(DEFAULT_K));
-    let exclude_seen = call.option(planner, "exclude_seen", &DataType::Boolean)?.unwrap_or_else(|| lit(true));
-    let cold_start = call.option(planner, "cold_start", &DataType::Utf8)?.unwrap_or_else(|| lit("popular"));
-    let candidates = match call.named("candidates") {
-        None => lit(ScalarValue::Null),
-        Some(expr) => match as_relation(expr, planner)? {
-            Ok(plan) => {
-                items.check_first(&plan)?;
-                gathered(plan)?
-            }
-            Err(expr) => items.list(planner.constant(expr)?)?,
-        },
+    let has_k = call.has("k");
+    let options = ask::arguments(&mut call, planner, &fitted)?;
+    let fresh = match call.option(planner, "fresh", &DataType::Boolean)? {
+        None => None,
+        Some(Expr::Literal(ScalarValue::Boolean(Some(fresh)), _)) => Some(fresh),
+        Some(_) => return Err(Error::invalid("fresh must be true or false")),
     };
-    call.finish(&["k", "exclude_seen", "candidates", "cold_start", "items"])?;
+    call.finish(&[&ask::OPTIONS[..], &["fresh", "items"]].concat())?;
 
     let model = lit(fitted.name.to_string());
-    let options = [k, exclude_seen, candidates, cold_start];
     let parts = [("rank", "rank"), ("item", names.item.as_str()), ("score", "score"), ("source", "source")];
-    match (who, basket) {
-        (Some(_), Some(_)) => Err(Error::invalid("recommend() takes customers or items, not both")),
-        (None, None) => Err(Error::invalid("recommend() wants customers or a basket after the model").hint(format!(
-            "recommend('{0}', (SELECT {1} FROM …)) or recommend('{0}', items => ARRAY[…])",
-            fitted.asked, names.user
-        ))),
-        (None, Some(items_given)) => {
-            let basket = items.list(planner.constant(items_given)?)?;
-            let args = [model, basket].into_iter().chain(options).collect();
-            let list = Arc::new(basket_function().udf(planner.registry())).call(args);
-            unnested(one_row()?, None, list, &parts)
+    if let Some(items_given) = basket {
+        if who.is_some() {
+            return Err(Error::invalid("recommend() takes customers or items, not both"));
         }
-        (Some(who), None) => {
-            let input = match as_relation(who, planner)? {
-                Ok(plan) => distinct_users(plan, &users)?,
-                Err(one) => {
-                    let user = users.one(planner.constant(one)?)?.alias(names.user.as_str());
-                    LogicalPlanBuilder::empty(true).project(vec![user])?.build()?
-                }
-            };
-            let user = Expr::Column(Column::new_unqualified(names.user.as_str()));
-            let args = [model, user.clone()].into_iter().chain(options).collect();
-            let list = Arc::new(rows_function().udf(planner.registry())).call(args);
-            unnested(input, Some(&names.user), list, &parts)
-        }
+        let basket = items.list(planner.constant(items_given)?)?;
+        let args = [model, basket].into_iter().chain(options).collect();
+        let list = Arc::new(basket_function().udf(planner.registry())).call(args);
+        return unnested(one_row()?, None, list, &parts);
     }
+    let mut only = None;
+    let customers = match who.map(|who| as_relation(who, planner)).transpose()? {
+        Some(Ok(plan)) => distinct_users(plan, &users)?,
+        Some(Err(one)) => {
+            let one = users.one(planner.constant(one)?)?;
+            only = Some(one.clone());
+            LogicalPlanBuilder::empty(true).project(vec![one.alias(names.user.as_str())])?.build()?
+        }
+        None if has_k => all_users(&fitted)?,
+        None => {
+            return Err(Error::invalid("recommend() wants customers or a basket after the model").hint(format!(
+                "recommend('{0}', (SELECT {1} FROM …)), recommend('{0}', items => ARRAY[…]), or recommend('{0}', k => 10) \
+                 for all customers of the model",
+                fitted.asked, names.user
+            )));
+        }
+    };
+    let (customers, live) = with_live(planner, &fitted, &names, customers, only.as_ref(), fresh)?;
+    let user = Expr::Column(Column::new_unqualified(names.user.as_str()));
+    let args = [model, user].into_iter().chain(options).chain([live]).collect();
+    let list = Arc::new(rows_function().udf(planner.registry())).call(args);
+    unnested(customers, Some(&names.user), list, &parts)
 }
 
 /// The customers of a query, each once: the column named as in training, or else the first.
@@ -220,4 +214,24 @@ fn distinct_users(plan: LogicalPlan, keys: &KeyType) -> Result<LogicalPlan> {
     let Some(column) = named.cloned() else { return Err(Error::invalid("the query gives no column of customers")) };
     keys.check(plan.schema().data_type(&column)?)?;
     Ok(LogicalPlanBuilder::from(plan).project(vec![Expr::Column(column).alias(user)])?.distinct()?.build()?)
+}
+
+/// Customers of a model that come as one batch.
+const BATCH: usize = 8192;
+
+/// All customers that the model knows.
+fn all_users(fitted: &Fitted) -> Result<LogicalPlan> {
+    let history = recommender(fitted)?.history();
+    let (name, keys) = (history.names.user.as_str(), history.users.values());
+    let schema = Arc::new(Schema::new(vec![Field::new(name, keys.data_type().clone(), true)]));
+    let batch = |from: usize| {
+        let keys = keys.slice(from, BATCH.min(keys.len() - from));
+        RecordBatch::try_new(Arc::clone(&schema), vec![keys])
+    };
+    let batches = (0..keys.len()).step_by(BATCH).map(batch).collect::<std::result::Result<Vec<_>, _>>()?;
+    let table = MemTable::try_new(Arc::clone(&schema), vec![batches])?;
+    let scan = LogicalPlanBuilder::scan("customers", provider_as_source(Arc::new(table)), None)?;
+    let column = scan.schema().columns().into_iter().map(|column| Expr::Column(column).alias(name));
+    let columns: Vec<Expr> = column.collect();
+    Ok(scan.project(columns)?.build()?)
 }

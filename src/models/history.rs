@@ -303,7 +303,7 @@ fn present(
 }
 
 /// What each kept event counts; `None`: 1.
-fn weighed(names: &Names, events: &Events, kept: Option<&[bool]>, as_of: Option<i64>) -> Option<Vec<f32>> {
+pub(super) fn weighed(names: &Names, events: &Events, kept: Option<&[bool]>, as_of: Option<i64>) -> Option<Vec<f32>> {
     let decays = names.recipe.half_life.zip(as_of).zip(events.time.as_ref());
     if events.rating.is_none() && decays.is_none() {
         return None;

@@ -3,6 +3,7 @@
 mod history;
 mod kmeans;
 mod likeness;
+mod live;
 mod logistic_reg;
 mod matrix_factorization;
 mod model;
@@ -12,10 +13,12 @@ mod ranking;
 mod recommender;
 mod registry;
 mod rfm;
+mod selection;
 mod train;
 
 pub use crate::kernels::Step;
 pub use history::{History, Names, Recipe, Traits};
+pub use live::LIVE_FIELDS;
 pub use model::{Algorithm, EventLearner, FitContext, Input, Learner, Model, PredictAsk, RowLearner, Signature, Task};
 pub use options::{Opt, Options, Range, Value};
 pub use ranking::{RankingEvaluation, evaluate_ranking};
@@ -23,6 +26,7 @@ pub use recommender::{
     Ask, Explanation, MAX_K, Recommender, Taste, recommend, recommend_baskets, recommendation_fields, similar,
 };
 pub use registry::{Fitted, ModelName, ModelStore, Registry};
+pub use selection::{Cap, Selection};
 pub use train::{Intake, Trained, TrainingStep, common_options, declared_options, train};
 
 /// Every way to learn. Parsing, option checks, the manual and the conformance tests read this list.

@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 use crate::frame::{Side, list_of_structs};
 use crate::models::history::{History, field};
 use crate::models::likeness;
+use crate::models::live::{baskets, is_as_trained};
+use crate::models::selection::{Selection, select};
 
 /// More than anyone reads, and small enough that a list of it always fits in memory.
 pub const MAX_K: usize = 100_000;
@@ -112,25 +114,45 @@ pub fn recommendation_fields(item: &DataType) -> Fields {
 }
 
 /// A list of recommendations for each customer, NULL customers included: they are cold.
-pub fn recommend(model: &dyn Recommender, users: &ArrayRef, ask: &Ask) -> Result<ListArray> {
+///
+/// `live` holds what each customer has done by now, a list of rows with [`super::LIVE_FIELDS`]. Who has done something since the
+/// training is judged by it, and so is who was not there yet.
+pub fn recommend(
+    model: &dyn Recommender,
+    users: &ArrayRef,
+    live: Option<&ListArray>,
+    ask: &Ask,
+    selection: &Selection,
+) -> Result<ListArray> {
     let history = model.history();
     let codes = history.users.codes(users)?;
-    let known: Vec<Taste> = codes.iter().copied().flatten().map(Taste::Known).collect();
-    let mut ranked = model.rank(&known, ask)?.into_iter();
-    let cold = if known.len() < codes.len() { popular(history, &[], ask) } else { Vec::new() };
-    let mut lists = Vec::with_capacity(codes.len());
-    for code in &codes {
+    let baskets = live.map(|live| baskets(history, live)).transpose()?;
+    let taste = |(row, code): (usize, &Option<u32>)| {
+        let basket = baskets.as_ref().and_then(|baskets| baskets[row].as_deref()).unwrap_or_default();
         match code {
-            Some(_) => lists.push((ranked.next().unwrap_or_default(), model.source())),
-            None if ask.cold_start => lists.push((cold.clone(), "popular")),
-            None => lists.push((Vec::new(), model.source())),
+            Some(code) if basket.is_empty() || is_as_trained(history, *code, basket) => Some(Taste::Known(*code)),
+            _ if !basket.is_empty() => Some(Taste::Basket(basket)),
+            _ => None,
         }
-    }
-    rows(history, lists)
+    };
+    let tastes: Vec<Option<Taste>> = codes.iter().enumerate().map(taste).collect();
+    let known: Vec<Taste> = tastes.iter().flatten().copied().collect();
+    let mut ranked = select(model, &known, ask, selection)?.into_iter();
+    let cold = if known.len() < tastes.len() { cold(model, ask, selection)? } else { Vec::new() };
+    let answer = |taste: &Option<Taste>| match taste {
+        Some(_) => (ranked.next().unwrap_or_default(), model.source()),
+        None => (cold.clone(), "popular"),
+    };
+    rows(history, tastes.iter().map(answer).collect())
 }
 
 /// One list of recommendations for each basket of products.
-pub fn recommend_baskets(model: &dyn Recommender, baskets: &[ArrayRef], ask: &Ask) -> Result<ListArray> {
+pub fn recommend_baskets(
+    model: &dyn Recommender,
+    baskets: &[ArrayRef],
+    ask: &Ask,
+    selection: &Selection,
+) -> Result<ListArray> {
     let history = model.history();
     let mut lists = Vec::with_capacity(baskets.len());
     for basket in baskets {
@@ -140,12 +162,22 @@ pub fn recommend_baskets(model: &dyn Recommender, baskets: &[ArrayRef], ask: &As
         }
         let basket: Vec<(u32, f32)> = weights.into_iter().collect();
         lists.push(if basket.is_empty() {
-            (if ask.cold_start { popular(history, &[], ask) } else { Vec::new() }, "popular")
+            (cold(model, ask, selection)?, "popular")
         } else {
-            (model.rank(&[Taste::Basket(&basket)], ask)?.pop().unwrap_or_default(), model.source())
+            let list = select(model, &[Taste::Basket(&basket)], ask, selection)?.pop();
+            (list.unwrap_or_default(), model.source())
         });
     }
     rows(history, lists)
+}
+
+/// What somebody of whom nothing is known is shown.
+fn cold(model: &dyn Recommender, ask: &Ask, selection: &Selection) -> Result<Vec<(u32, f32)>> {
+    if !ask.cold_start {
+        return Ok(Vec::new());
+    }
+    let best = |k| Ok(popular(model.history(), &[], &Ask { k, ..ask.clone() }));
+    selection.from(model, best(selection.pool(ask.k))?, ask.k, best)
 }
 
 /// The products most like each given one; an unknown product has an empty list.

@@ -55,6 +55,8 @@ pub trait ModelStore: Send + Sync {
     /// The version meant, and the model type. An unknown or failed model is an error that says so.
     fn resolve(&self, name: &ModelName) -> Result<(u32, String)>;
     fn read(&self, name: &ModelName, version: u32) -> Result<Artefact>;
+    /// Whether the tables that it was trained on are as they were then; also where it is not known which they are.
+    fn is_current(&self, name: &ModelName, version: u32) -> Result<bool>;
     /// Something that was noted of a training; null where it was not.
     fn fact(&self, name: &ModelName, version: u32, fact: &str) -> Result<serde_json::Value>;
 }
@@ -122,6 +124,11 @@ impl Registry {
     fn fact<T: DeserializeOwned>(&self, fitted: &Fitted, name: &str) -> Result<Option<T>> {
         let fact = self.store.fact(&fitted.name, fitted.name.version.unwrap_or_default(), name)?;
         Ok(serde_json::from_value(fact)?)
+    }
+
+    /// Whether nothing that the model was trained on has changed since.
+    pub fn is_current(&self, fitted: &Fitted) -> Result<bool> {
+        self.store.is_current(&fitted.name, fitted.name.version.unwrap_or_default())
     }
 
     /// Forgets every version of a model: it was dropped or renamed.

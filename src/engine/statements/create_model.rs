@@ -18,8 +18,8 @@ use futures::StreamExt;
 
 use crate::engine::fitted::must_get_model;
 use crate::engine::rewrite::rewrite_query;
-use crate::engine::statement::{self, Own, at_words, check_new_name, folded, model_name, syntax, take_words};
 use crate::engine::sources::{Source, sources};
+use crate::engine::statement::{self, Own, at_words, check_new_name, folded, model_name, syntax, take_words};
 use crate::engine::{Answer, Run, Session, definitions, parameters};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Artefact;

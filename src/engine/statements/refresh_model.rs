@@ -47,12 +47,15 @@ impl statement::Grammar for Grammar {
 impl Own for RefreshModel {
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
         let model = must_get_model(&session.engine.store, &self.name)?;
-        let version = model.version(model.default_version).ok_or_else(|| {
-            Error::new(Kind::UnknownModel, format!("model \"{}\" has no default version", self.name))
-        })?;
+        let version = model
+            .version(model.default_version)
+            .ok_or_else(|| Error::new(Kind::UnknownModel, format!("model \"{}\" has no default version", self.name)))?;
         let statement = version.facts["statement"].as_str();
         let statement = statement.ok_or_else(|| Error::corrupt("the model's statement is not kept"))?;
-        CreateModel::stored(statement)?.again(self.name.clone()).train(session, run, Some(model.default_version)).await?;
+        CreateModel::stored(statement)?
+            .again(self.name.clone())
+            .train(session, run, Some(model.default_version))
+            .await?;
         Ok(Answer::Done("REFRESH MODEL".to_owned()))
     }
 }

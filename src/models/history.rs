@@ -215,7 +215,9 @@ impl History {
         let mut artefact = artefact;
         artefact.manifest["names"] = serde_json::to_value(&self.names)?;
         artefact.manifest["n_rows"] = self.n_rows.into();
-        artefact.manifest["as_of"] = self.as_of.into();
+        if let Some(as_of) = self.as_of {
+            artefact.manifest["as_of"] = as_of.into();
+        }
         let counts: ArrayRef = Arc::new(row_lengths(&self.seen));
         let seen: [(&str, ArrayRef); 2] = [
             ("item", Arc::new(UInt32Array::from(self.seen.columns.clone()))),
@@ -262,7 +264,8 @@ impl History {
             }
             traits.push(Traits { name: name.clone(), side: *side, values, matrix });
         }
-        Ok(Self::new(names, users, items, seen, traits, artefact.value("n_rows")?, artefact.value("as_of")?))
+        let as_of = names.recipe.half_life.map(|_| artefact.value("as_of")).transpose()?;
+        Ok(Self::new(names, users, items, seen, traits, artefact.value("n_rows")?, as_of))
     }
 }
 

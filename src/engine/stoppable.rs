@@ -14,7 +14,9 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{
@@ -24,8 +26,10 @@ use datafusion::physical_plan::unnest::UnnestExec;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
+use crate::functions::Gather;
 
-/// The plan with its joins made to look at `cancel` while they make pairs, and to yield between the batches they give.
+/// The plan with its joins made to look at `cancel` while they make pairs, and to yield between the batches they give;
+/// with our own aggregates made to look at it too, which evaluate and train once they have all rows.
 pub(super) fn stoppable(plan: Arc<dyn ExecutionPlan>, cancel: &CancellationToken) -> Result<Arc<dyn ExecutionPlan>> {
     let watch = |filter: &JoinFilter| {
         let expression = Watched { inner: Arc::clone(filter.expression()), cancel: cancel.clone() };
@@ -51,6 +55,11 @@ pub(super) fn stoppable(plan: Arc<dyn ExecutionPlan>, cancel: &CancellationToken
                 join.sort_options().to_vec(),
                 join.null_equality(),
             )?)
+        } else if let Some(aggregate) = node.downcast_ref::<AggregateExec>() {
+            return Ok(match watched_aggregate(aggregate, cancel)? {
+                Some(watched) => Transformed::yes(Arc::new(watched) as Arc<dyn ExecutionPlan>),
+                None => Transformed::no(node),
+            });
         } else if node.is::<CrossJoinExec>() || node.is::<UnnestExec>() {
             node
         } else {
@@ -59,6 +68,22 @@ pub(super) fn stoppable(plan: Arc<dyn ExecutionPlan>, cancel: &CancellationToken
         Ok(Transformed::yes(Arc::new(CooperativeExec::new(join)) as Arc<dyn ExecutionPlan>))
     })?;
     Ok(changed.data)
+}
+
+/// The aggregates of that node with ours made stoppable; `None`: there is none of ours.
+fn watched_aggregate(node: &AggregateExec, cancel: &CancellationToken) -> DataFusionResult<Option<AggregateExec>> {
+    let mut is_ours = false;
+    let watched = |aggregate: &Arc<AggregateFunctionExpr>| {
+        let cancel = cancel.clone();
+        let Some(function) = Gather::stoppable(aggregate.fun(), Arc::new(move || cancel.is_cancelled())) else {
+            return Ok(Arc::clone(aggregate));
+        };
+        is_ours = true;
+        let builder = AggregateExprBuilder::new(Arc::new(function), aggregate.expressions());
+        Ok(Arc::new(builder.schema(node.input_schema()).alias(aggregate.name()).build()?))
+    };
+    let aggregates = node.aggr_expr().iter().map(watched).collect::<DataFusionResult<Vec<_>>>()?;
+    Ok(is_ours.then(|| node.with_new_aggr_exprs(aggregates)))
 }
 
 /// A join's filter that fails once the query is cancelled. It sees a few thousand pairs at a time.

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuild
 
 use crate::error::{Error, Kind, Result};
 use crate::functions::function::{Doc, Function, Relation};
-use crate::functions::gather::{Gather, struct_value};
+use crate::functions::gather::{AllRows, Gather, struct_value};
 use crate::functions::nodes::{input_args, metric, numbers_row};
 use crate::functions::{Call, Planner};
 use crate::models::{Fitted, Input, PredictAsk, Registry};
@@ -115,7 +115,7 @@ fn evaluate_rows(registry: &Arc<Registry>, names: &[&str]) -> AggregateUDF {
     let gather = Gather {
         name: "evaluate_rows",
         n_options: 1,
-        finish: |fitted, options, rows| {
+        finish: |AllRows { fitted, options, rows, .. }| {
             let threshold = match options {
                 [ScalarValue::Float64(threshold)] => *threshold,
                 _ => return Err(Error::internal("threshold is not a double")),

@@ -24,9 +24,22 @@ use crate::models::{Fitted, Registry};
 pub struct Gather {
     pub name: &'static str,
     pub n_options: usize,
-    /// Takes the model, its options and all rows in canonical order.
-    pub finish: fn(&Fitted, &[ScalarValue], &RecordBatch) -> Result<ScalarValue>,
+    pub finish: fn(&AllRows) -> Result<ScalarValue>,
 }
+
+/// What an aggregate has when all rows are there.
+pub struct AllRows<'a> {
+    pub fitted: &'a Fitted,
+    pub registry: &'a Registry,
+    pub options: &'a [ScalarValue],
+    /// In canonical order, and never none.
+    pub rows: &'a RecordBatch,
+    /// Whether the query is still wanted. What takes long asks often.
+    pub go_on: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// Says whether the query has been cancelled.
+pub type Cancelled = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl Gather {
     pub fn udaf(self, registry: &Arc<Registry>, data_type: DataType) -> AggregateUDF {
@@ -35,15 +48,26 @@ impl Gather {
             registry: Arc::clone(registry),
             data_type,
             signature: Signature::variadic_any(Volatility::Stable),
+            cancelled: Arc::new(|| false),
         })
+    }
+
+    /// The same aggregate, made to end when the query is cancelled; `None`: it is none of these.
+    ///
+    /// A query stops where it waits, and an aggregate that has all its rows does not wait any more.
+    pub fn stoppable(aggregate: &AggregateUDF, cancelled: Cancelled) -> Option<AggregateUDF> {
+        let bound = aggregate.inner().downcast_ref::<Bound>()?;
+        Some(AggregateUDF::new_from_impl(Bound { cancelled, ..bound.clone() }))
     }
 }
 
+#[derive(Clone)]
 struct Bound {
     gather: Gather,
     registry: Arc<Registry>,
     data_type: DataType,
     signature: Signature,
+    cancelled: Cancelled,
 }
 
 impl Debug for Bound {
@@ -103,12 +127,12 @@ impl AggregateUDFImpl for Bound {
             options: (1..first_column).map(constant).collect::<Result<_>>()?,
             schema: Arc::new(Schema::new(fields)),
             batches: Vec::new(),
+            cancelled: Arc::clone(&self.cancelled),
         }))
     }
 }
 
 /// Rows on the way to [`Gather::finish`].
-#[derive(Debug)]
 struct Gathered {
     gather: Gather,
     registry: Arc<Registry>,
@@ -117,6 +141,13 @@ struct Gathered {
     /// Of the columns alone, under their names.
     schema: Arc<Schema>,
     batches: Vec<RecordBatch>,
+    cancelled: Cancelled,
+}
+
+impl Debug for Gathered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}({} batches)", self.gather.name, self.batches.len())
+    }
 }
 
 impl Debug for Gather {
@@ -172,7 +203,13 @@ impl Gathered {
         let Some(name) = self.model.try_as_str().flatten() else {
             return Err(Error::internal("the model's name is lost"));
         };
-        (self.gather.finish)(&self.registry.get(name)?, &self.options, &rows)
+        (self.gather.finish)(&AllRows {
+            fitted: &self.registry.get(name)?,
+            registry: &self.registry,
+            options: &self.options,
+            rows: &rows,
+            go_on: &|| !(self.cancelled)(),
+        })
     }
 }
 

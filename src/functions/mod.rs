@@ -20,6 +20,7 @@ mod similar_items;
 
 pub use call::{Call, Planner};
 pub use function::{Doc, Function, Relation};
+pub use gather::Gather;
 
 /// Every function. The planner, the registration, the manual and the tests read this list.
 pub const FUNCTIONS: &[&dyn Function] = &[

@@ -21,7 +21,7 @@ pub use history::{History, Names, Recipe, Traits};
 pub use live::LIVE_FIELDS;
 pub use model::{Algorithm, EventLearner, FitContext, Input, Learner, Model, PredictAsk, RowLearner, Signature, Task};
 pub use options::{Opt, Options, Range, Value};
-pub use ranking::{RankingEvaluation, evaluate_ranking};
+pub use ranking::{By, RankingMetric, STORED_K, Taken, evaluate_ranking};
 pub use recommender::{
     Ask, Explanation, MAX_K, Recommender, Taste, recommend, recommend_baskets, recommendation_fields, similar,
 };

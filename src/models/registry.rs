@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::frame::Artefact;
-use crate::models::{Model, algorithm};
+use crate::models::{Model, RankingMetric, algorithm};
 
 /// `schema.name` and, where one is meant, the version: `churn`, `shop.churn`, `churn@2`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -110,6 +110,11 @@ impl Registry {
     /// The evaluation stored at training, by metric.
     pub fn evaluation(&self, fitted: &Fitted) -> Result<Vec<(String, Option<f64>)>> {
         Ok(self.fact(fitted, "evaluation")?.unwrap_or_default())
+    }
+
+    /// Of a recommender all that was said at training of its rankings for the rows held out, by activity of customers.
+    pub fn ranking(&self, fitted: &Fitted) -> Result<Vec<RankingMetric>> {
+        Ok(self.fact(fitted, "ranking")?.unwrap_or_default())
     }
 
     /// The statement that trained it, and the schema that its tables are in unless they name one.

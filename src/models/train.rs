@@ -15,7 +15,7 @@ use crate::frame::{
 };
 use crate::kernels::Step;
 use crate::models::history::{EVENT_OPTIONS, nothing_to_learn};
-use crate::models::ranking::evaluate_events;
+use crate::models::ranking::{By, RankingMetric, evaluate_events};
 use crate::models::{
     Algorithm, EventLearner, FitContext, History, Input, Learner, Model, Names, Opt, Options, PredictAsk, Range,
     RowLearner, Task,
@@ -35,10 +35,10 @@ const COMMON: [Opt; 4] = [
         aliases: &[],
         range: Range::Choice(&["AUTO_SPLIT", "RANDOM", "CUSTOM", "SEQ", "LEAVE_LAST", "NO_SPLIT"]),
         default: Some("AUTO_SPLIT"),
-        doc: "Which rows are held out for evaluation. RANDOM: by a hash of the row, for a \
-              recommender of the customer and product. SEQ: the last ones by data_split_col. CUSTOM: those where \
-              data_split_col is true. LEAVE_LAST: each customer's last purchases, for recommenders. AUTO_SPLIT: by time where a recommender's \
-              query has a timestamp, else RANDOM; none for clusters and tiers, and none under 50 rows.",
+        doc: "Which rows are held out for evaluation. RANDOM: by a hash of the row; for a recommender, of the customer and \
+              the product. SEQ: the last ones by data_split_col. CUSTOM: those where data_split_col is true. LEAVE_LAST: \
+              what each customer took last, for recommenders. AUTO_SPLIT: of a recommender whose query has a timestamp \
+              the latest rows of all, else RANDOM; none for clusters and tiers, and none under 50 rows.",
     },
     Opt {
         name: "data_split_col",
@@ -52,7 +52,7 @@ const COMMON: [Opt; 4] = [
         aliases: &[],
         range: Range::Number { min: 0.0, max: 0.9 },
         default: Some("0.2"),
-        doc: "Share of the rows held out by RANDOM and SEQ.",
+        doc: "Share of the rows held out by AUTO_SPLIT, RANDOM and SEQ.",
     },
 ];
 
@@ -81,6 +81,8 @@ pub struct Trained {
     pub model: Arc<dyn Model>,
     /// Metric name and value on the rows held out; empty where none were.
     pub evaluation: Vec<(String, Option<f64>)>,
+    /// Of a recommender all that can be said of its rankings for the rows held out.
+    pub ranking: Vec<RankingMetric>,
     pub steps: Vec<TrainingStep>,
     /// As given, and with what was found from the data.
     pub options: Options,
@@ -151,7 +153,9 @@ pub fn train(
 ) -> Result<Trained> {
     let steps = Mutex::new(Vec::new());
     let counted = |step: Step| {
-        if let Ok(mut steps) = steps.lock() {
+        if step != Step::QUESTION
+            && let Ok(mut steps) = steps.lock()
+        {
             // A step told again is a question whether to go on.
             let last = steps.last().map_or(0, |last: &TrainingStep| last.iteration);
             if step.done < last {
@@ -177,19 +181,27 @@ pub fn train(
         }
         _ => return Err(Error::internal("rows were taken in for another algorithm")),
     };
-    let Fitted { model, evaluation, n_rows, n_eval_rows } = fitted;
+    let Fitted { model, evaluation, ranking, n_rows, n_eval_rows } = fitted;
     let steps = steps.into_inner().map_err(|_| Error::internal("a training thread panicked"))?;
     let options =
         model.found_options().into_iter().fold(options.clone(), |options, (name, value)| options.with(name, value));
-    Ok(Trained { model, evaluation, steps, options, n_rows, n_eval_rows })
+    Ok(Trained { model, evaluation, ranking, steps, options, n_rows, n_eval_rows })
 }
 
 /// A model, and how good it was on rows that it had not seen.
 struct Fitted {
     model: Arc<dyn Model>,
     evaluation: Vec<(String, Option<f64>)>,
+    ranking: Vec<RankingMetric>,
     n_rows: usize,
     n_eval_rows: usize,
+}
+
+impl Fitted {
+    /// Of which nothing is known but that it learned from so many rows.
+    fn unjudged(model: Arc<dyn Model>, n_rows: usize) -> Self {
+        Self { model, evaluation: Vec::new(), ranking: Vec::new(), n_rows, n_eval_rows: 0 }
+    }
 }
 
 fn train_on_rows(
@@ -218,11 +230,11 @@ fn train_on_rows(
         fitted => fitted?,
     };
     let evaluation = match &held_out {
-        Some(held_out) => evaluation(&*model, model.evaluate(held_out, &PredictAsk::default()), cx),
+        Some(held_out) => evaluation(&*model, model.evaluate(held_out, &PredictAsk::default()), cx)?,
         None => Vec::new(),
     };
     let n_eval_rows = held_out.as_ref().map_or(0, RecordBatch::num_rows);
-    Ok(Fitted { model, evaluation, n_rows: train.num_rows(), n_eval_rows })
+    Ok(Fitted { model, evaluation, ranking: Vec::new(), n_rows: train.num_rows(), n_eval_rows })
 }
 
 fn train_on_events(
@@ -249,31 +261,39 @@ fn train_on_events(
     let Some(held_out) = held_out_events(&events, options, cx.seed)? else {
         let history = History::of(names, &events, None)?;
         drop(events);
-        let model = learner.fit(cx, history, options, before)?;
-        return Ok(Fitted { model, evaluation: Vec::new(), n_rows, n_eval_rows: 0 });
+        return Ok(Fitted::unjudged(learner.fit(cx, history, options, before)?, n_rows));
     };
     let learned: Vec<bool> = held_out.iter().map(|out| !out).collect();
     let fit = |history: Result<History>| learner.fit(cx, history?, options, before);
     let evaluated = match fit(History::of(names, &events, Some(&learned))) {
         Err(error) if error.kind == Kind::Invalid && chosen_by_us(options) => {
             (cx.notice)(too_few(&error));
-            let model = fit(History::of(names, &events, None))?;
-            return Ok(Fitted { model, evaluation: Vec::new(), n_rows, n_eval_rows: 0 });
+            return Ok(Fitted::unjudged(fit(History::of(names, &events, None))?, n_rows));
         }
         fitted => fitted?,
     };
-    let values = match evaluated.recommender() {
-        Some(recommender) => evaluate_events(recommender, &events, Some(&held_out)),
+    let judged = match evaluated.recommender() {
+        Some(recommender) => {
+            evaluate_events(recommender, &events, Some(&held_out), &By::Activity, &|| (cx.progress)(Step::QUESTION))
+        }
         None => Err(Error::internal("what learned from events does not recommend")),
     };
-    let evaluation = evaluation(&*evaluated, values, cx);
-    drop(evaluated);
     let n_eval_rows = held_out.iter().filter(|out| **out).count();
-    drop((held_out, learned));
-    (cx.notice)(format!("evaluated on {n_eval_rows} rows held out; fitting again on all rows"));
+    let (ranking, n_users, n_cold) = match &judged {
+        Ok(judged) => (judged.lines(), judged.n_users(), judged.n_cold_users()),
+        Err(_) => (Vec::new(), 0, 0),
+    };
+    let evaluation = evaluation(&*evaluated, judged.map(|judged| judged.short()), cx)?;
+    drop((evaluated, held_out, learned));
+    if !ranking.is_empty() {
+        (cx.notice)(format!(
+            "evaluated on {n_eval_rows} rows held out, of {n_users} customers with something new, {n_cold} of them unknown \
+             to the training; fitting again on all rows"
+        ));
+    }
     let history = History::of(names, &events, None)?;
     drop(events);
-    Ok(Fitted { model: learner.fit(cx, history, options, before)?, evaluation, n_rows, n_eval_rows })
+    Ok(Fitted { model: learner.fit(cx, history, options, before)?, evaluation, ranking, n_rows, n_eval_rows })
 }
 
 fn too_few(error: &Error) -> String {
@@ -281,12 +301,17 @@ fn too_few(error: &Error) -> String {
 }
 
 /// The metrics under their names. A hold-out without a known label or a new product is no reason to lose the model.
-fn evaluation(model: &dyn Model, values: Result<Vec<Option<f64>>>, cx: &FitContext) -> Vec<(String, Option<f64>)> {
+fn evaluation(
+    model: &dyn Model,
+    values: Result<Vec<Option<f64>>>,
+    cx: &FitContext,
+) -> Result<Vec<(String, Option<f64>)>> {
     match values {
-        Ok(values) => model.metrics().into_iter().map(str::to_owned).zip(values).collect(),
+        Ok(values) => Ok(model.metrics().into_iter().map(str::to_owned).zip(values).collect()),
+        Err(error) if error.kind == Kind::Cancelled => Err(error),
         Err(error) => {
             (cx.notice)(format!("the hold-out could not be evaluated: {error}"));
-            Vec::new()
+            Ok(Vec::new())
         }
     }
 }

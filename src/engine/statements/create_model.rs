@@ -383,6 +383,7 @@ impl CreateModel {
             "inputs": signature.inputs,
             "label": signature.label,
             "evaluation": trained.evaluation,
+            "ranking": trained.ranking,
             "steps": trained.steps,
             "sources": sources,
             "n_rows": trained.n_rows,
@@ -467,6 +468,9 @@ impl Progress {
         let second = self.started.elapsed().as_secs();
         if self.told.swap(second, Ordering::Relaxed) == second {
             return;
+        }
+        if *step == Step::QUESTION {
+            return self.run.notice("evaluating on the rows held out");
         }
         let loss = step.loss.map(|loss| format!(", loss {loss:.6}")).unwrap_or_default();
         self.run.notice(format!("step {} of {}{loss}", step.done, step.total));

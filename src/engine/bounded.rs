@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 use datafusion::prelude::SessionContext;
 
 use crate::error::{Error, Kind, Result};
+use crate::functions::list_bytes;
 
 /// What one function may make for one batch of rows.
 const MAX_BYTES: u64 = 256 << 20;
@@ -45,7 +46,8 @@ pub(super) fn register(context: &SessionContext) -> Result<()> {
     Ok(())
 }
 
-/// Rows that a batch may have beside the largest constant of the plan, which is repeated for each of them.
+/// Rows that a batch may have beside the largest constant of the plan, which is repeated for each of them, and the longest
+/// list that a function makes for each.
 ///
 /// # Errors
 /// 54000 if one row of it is too much already.
@@ -54,8 +56,10 @@ pub(super) fn batch_rows(plan: &LogicalPlan) -> Result<usize> {
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
-                if let Expr::Literal(value, _) = expr {
-                    largest = largest.max(scalar_size(value));
+                match expr {
+                    Expr::Literal(value, _) => largest = largest.max(scalar_size(value)),
+                    Expr::ScalarFunction(call) => largest = largest.max(list_bytes(call) as u64),
+                    _ => {}
                 }
                 Ok(TreeNodeRecursion::Continue)
             })

@@ -9,12 +9,13 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
-use datafusion::optimizer::Analyzer;
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::runtime::{Handle, Runtime};
 
 use crate::engine::catalog::{CATALOG, Catalogs};
 use crate::engine::fitted::FittedModels;
+use crate::engine::lateral::Lateral;
 use crate::engine::relations::FunctionPlanner;
 use crate::engine::wildcards::Wildcards;
 use crate::engine::{Session, arithmetic, bounded, pg_catalog};
@@ -121,7 +122,7 @@ fn base_state(config: &Config, store: &Arc<Store>, registry: &Arc<Registry>) -> 
         RuntimeEnvBuilder::new().with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers))).build_arc()?;
     let catalogs = Arc::new(Catalogs::new(Arc::clone(store)));
     let mut rules = Analyzer::default().rules;
-    rules.insert(0, Arc::new(Wildcards));
+    rules.splice(0..0, [Arc::new(Wildcards) as Arc<dyn AnalyzerRule + Send + Sync>, Arc::new(Lateral)]);
     let state = SessionStateBuilder::new()
         .with_config(settings)
         .with_runtime_env(runtime)

@@ -10,6 +10,7 @@ mod engine;
 mod fitted;
 mod headings;
 mod import;
+mod lateral;
 mod parameters;
 mod pg_catalog;
 mod pg_functions;

@@ -10,7 +10,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement as Sql;
-use datafusion::sql::sqlparser::ast::{self, TableFactor};
+use datafusion::sql::sqlparser::ast::{self, Ident, TableAlias, TableFactor};
 use futures::FutureExt;
 
 use crate::engine::statements::CreateModel;
@@ -57,9 +57,9 @@ impl RelationPlanner for FunctionPlanner {
                 _ => Ok(RelationPlanning::Original(Box::new(relation))),
             };
         };
-        let (args, alias) = match relation {
-            TableFactor::Table { args: Some(args), alias, .. } => (args.args, alias),
-            TableFactor::Function { args, alias, .. } => (args, alias),
+        let (args, alias, lateral) = match relation {
+            TableFactor::Table { args: Some(args), alias, .. } => (args.args, alias, false),
+            TableFactor::Function { args, alias, lateral, .. } => (args, alias, lateral),
             other => return Ok(RelationPlanning::Original(Box::new(other))),
         };
         let Some(plan) = function.relation() else {
@@ -69,15 +69,23 @@ impl RelationPlanner for FunctionPlanner {
                 .into());
         };
         let call = Call::new(function.name(), args)?;
-        let plan = plan(call, &mut Context { planner: self, context })?;
+        let plan = plan(call, &mut Context { planner: self, context, lateral })?;
+        // Beside a relation its columns may be called as those of the relation are: as in Postgres they have a name.
+        let alias = alias.or_else(|| lateral.then(|| named(function.name())));
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
+}
+
+fn named(function: &str) -> TableAlias {
+    TableAlias { explicit: true, name: Ident::new(function), columns: Vec::new(), at: None }
 }
 
 /// DataFusion's planner as functions see it.
 struct Context<'a> {
     planner: &'a FunctionPlanner,
     context: &'a mut dyn RelationPlannerContext,
+    /// The function stands beside a relation, and may be asked about its rows.
+    lateral: bool,
 }
 
 impl Planner for Context<'_> {
@@ -92,13 +100,17 @@ impl Planner for Context<'_> {
 
     fn constant(&mut self, expr: ast::Expr) -> Result<Expr> {
         let shown = expr.to_string();
+        match self.constant_or_beside(expr)? {
+            beside if beside.contains_outer() => Err(not_constant(&shown)),
+            constant => Ok(constant),
+        }
+    }
+
+    fn constant_or_beside(&mut self, expr: ast::Expr) -> Result<Expr> {
+        let shown = expr.to_string();
         self.context.sql_to_expr(expr, &DFSchema::empty()).map_err(|error| {
             let error = Error::from(error);
-            match error.kind {
-                Kind::UnknownColumn => Error::invalid(format!("an argument must be a constant, not {shown}"))
-                    .hint("for many values give a query in its own parentheses: (SELECT … FROM …)"),
-                _ => error,
-            }
+            if error.kind == Kind::UnknownColumn && !self.lateral { not_constant(&shown) } else { error }
         })
     }
 
@@ -148,4 +160,9 @@ impl Drop for Asked {
     fn drop(&mut self) {
         ASKED.with_borrow_mut(Vec::pop);
     }
+}
+
+fn not_constant(shown: &str) -> Error {
+    Error::invalid(format!("an argument must be a constant, not {shown}"))
+        .hint("for many values give a query in its own parentheses: (SELECT … FROM …)")
 }

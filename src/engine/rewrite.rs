@@ -4,11 +4,12 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as Sql;
 use datafusion::sql::sqlparser::ast::{
-    self, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, TableFactor, VisitMut, VisitorMut,
+    self, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, Select, TableFactor, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use crate::engine::lateral;
 use crate::functions::function;
 
 /// A chain of AND or OR shorter than this stays as it was parsed.
@@ -45,25 +46,30 @@ impl VisitorMut for Rewrite {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        lateral::mark(select);
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_table_factor(&mut self, relation: &mut TableFactor) -> ControlFlow<()> {
-        let (name, args) = match relation {
-            TableFactor::Table { name, args: Some(args), .. } => (name, &mut args.args),
-            TableFactor::Function { name, args, .. } => (name, args),
+        let (name, args, beside) = match relation {
+            TableFactor::Table { name, args: Some(args), .. } => (name, &mut args.args, false),
+            TableFactor::Function { name, args, lateral, .. } => (name, args, *lateral),
             _ => return ControlFlow::Continue(()),
         };
         if let Some(function) = function(&name.to_string()) {
             let model_first = function.doc().arguments.first().is_some_and(|(name, _)| *name == "model");
-            args.iter_mut().skip(usize::from(model_first)).for_each(table_to_query);
+            args.iter_mut().skip(usize::from(model_first)).for_each(|arg| table_to_query(arg, beside));
         }
         ControlFlow::Continue(())
     }
 }
 
 /// `predict('m', visits)` to `predict('m', (SELECT * FROM visits))`: the planner looks up the tables of a statement
-/// before it plans, and looks for them in FROM.
-fn table_to_query(arg: &mut FunctionArg) {
+/// before it plans, and looks for them in FROM. Beside a relation a name is a column of it.
+fn table_to_query(arg: &mut FunctionArg, beside: bool) {
     let expr = match arg {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => expr,
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) if !beside => expr,
         FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } if name.value == "candidates" => expr,
         _ => return,
     };

@@ -14,8 +14,8 @@ use crate::frame::{Keys, Side};
 use crate::functions::call::as_relation;
 use crate::functions::constant::KeyType;
 use crate::functions::model_function::Given;
-use crate::functions::nodes::gathered;
-use crate::functions::recommend::{item_keys, recommender};
+use crate::functions::nodes::{gathered, gathered_column};
+use crate::functions::recommend::{keys, recommender};
 use crate::functions::{Call, Planner};
 use crate::models::{Ask, Cap, Fitted, Recommender, Selection, Traits};
 
@@ -44,7 +44,7 @@ pub fn arguments(call: &mut Call, planner: &mut dyn Planner, fitted: &Fitted) ->
         let is_known = |one: &Traits, name: &str| one.side == Side::Item && one.name.eq_ignore_ascii_case(name);
         let unknown = |(name, _): &&(String, usize)| !traits.iter().any(|one| is_known(one, name));
         if let Some((name, _)) = caps.iter().find(unknown) {
-            return Err(no_group(&item_keys(fitted)?, name));
+            return Err(no_group(&keys(fitted, Side::Item)?, name));
         }
     }
     let texts = caps.iter().map(|(name, most)| ScalarValue::from(format!("{name}:{most}"))).collect::<Vec<_>>();
@@ -56,23 +56,17 @@ pub fn arguments(call: &mut Call, planner: &mut dyn Planner, fitted: &Fitted) ->
 pub fn read(model: &dyn Recommender, given: &Given) -> Result<(Ask, Selection)> {
     let k = given.whole(1)?.ok_or_else(|| Error::invalid("k must not be NULL"))?;
     let exclude_seen = given.truth(2)?.unwrap_or(true);
-    let (candidates, groups) = match given.scalar(3)? {
-        ScalarValue::List(lists) if lists.is_valid(0) => {
-            let rows = lists.value(0);
-            let (items, groups) = match rows.as_struct_opt() {
-                Some(rows) => (rows.column(0).clone(), rows.columns()[1..].to_vec()),
-                None => (rows, Vec::new()),
-            };
-            let codes = model.history().items.codes(&items)?;
-            let mut ids: Vec<u32> = codes.iter().copied().flatten().collect();
-            ids.sort_unstable();
-            ids.dedup();
-            (Some(ids), groups.into_iter().map(|groups| groups_of(&codes, &groups)).collect::<Result<Vec<_>>>()?)
-        }
-        // An empty candidate query gathers to NULL; without candidates the argument is of type Null.
-        ScalarValue::List(_) => (Some(Vec::new()), Vec::new()),
-        _ => (None, Vec::new()),
-    };
+    let items = &model.history().items;
+    let (mut candidates, mut groups) = (None, Vec::new());
+    if let Some(rows) = listed(&given.scalar(3)?) {
+        let (keys, values) = match rows.as_struct_opt() {
+            Some(rows) => (rows.column(0).clone(), rows.columns()[1..].to_vec()),
+            None => (rows, Vec::new()),
+        };
+        let codes = if keys.is_empty() { Vec::new() } else { items.codes(&keys)? };
+        groups = values.iter().map(|values| groups_of(&codes, values)).collect::<Result<_>>()?;
+        candidates = Some(ascending(codes));
+    }
     let cold_start = match given.scalar(4)?.try_as_str().flatten() {
         Some("popular") => true,
         Some("none") => false,
@@ -98,9 +92,43 @@ pub fn read(model: &dyn Recommender, given: &Given) -> Result<(Ask, Selection)> 
     ))
 }
 
+/// The option `candidates` of keys alone: those of a query or of an array, as one list.
+pub fn candidate_keys(call: &mut Call, planner: &mut dyn Planner, keys: &KeyType) -> Result<Expr> {
+    let Some(expr) = call.named("candidates") else { return Ok(lit(ScalarValue::Null)) };
+    match as_relation(expr, planner)? {
+        Ok(plan) => {
+            keys.check_first(&plan)?;
+            gathered_column(plan)
+        }
+        Err(expr) => keys.list(planner.constant(expr)?),
+    }
+}
+
+/// The numbers of such candidates, ascending; `None`: all.
+pub fn chosen(keys: &Keys, candidates: &ScalarValue) -> Result<Option<Vec<u32>>> {
+    let codes = |list: ArrayRef| if list.is_empty() { Ok(Vec::new()) } else { keys.codes(&list) };
+    Ok(listed(candidates).map(codes).transpose()?.map(ascending))
+}
+
+/// The elements of an argument that is a list. An empty query gathers to NULL; without candidates the type is Null.
+fn listed(list: &ScalarValue) -> Option<ArrayRef> {
+    match list {
+        ScalarValue::List(lists) if lists.is_valid(0) => Some(lists.value(0)),
+        ScalarValue::List(lists) => Some(lists.values().slice(0, 0)),
+        _ => None,
+    }
+}
+
+fn ascending(codes: Vec<Option<u32>>) -> Vec<u32> {
+    let mut codes: Vec<u32> = codes.into_iter().flatten().collect();
+    codes.sort_unstable();
+    codes.dedup();
+    codes
+}
+
 /// The candidates as a list: of products, or of structs of a product and its groups where these are capped.
 fn candidates(given: ast::Expr, planner: &mut dyn Planner, fitted: &Fitted, caps: &[(String, usize)]) -> Result<Expr> {
-    let items = item_keys(fitted)?;
+    let items = keys(fitted, Side::Item)?;
     let plan = match as_relation(given, planner)? {
         Ok(plan) => plan,
         Err(given) => {

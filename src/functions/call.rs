@@ -22,6 +22,8 @@ pub trait Planner {
     /// The query that a model was trained on, over the tables as they are now. Fails where a table or a column of it is
     /// gone, and where the query asks the model itself.
     fn training_query(&mut self, fitted: &Fitted) -> Result<LogicalPlan>;
+    /// As [`Planner::constant`]; but of a call that stands beside a row (LATERAL) it may name the row's columns.
+    fn constant_or_beside(&mut self, expr: ast::Expr) -> Result<Expr>;
 }
 
 /// The arguments not yet taken.

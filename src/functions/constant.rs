@@ -5,12 +5,15 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, ListArray};
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field};
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::common::{DFSchema, ExprSchema, ScalarValue};
 use datafusion::logical_expr::expr::Placeholder;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, cast, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit};
+use datafusion::sql::sqlparser::ast;
 
 use crate::error::{Error, Kind, Result};
 use crate::frame::{comparable, converted, sql_name};
+use crate::functions::Planner;
+use crate::functions::call::as_relation;
 use crate::models::Fitted;
 
 /// Why a constant is not of the type wanted: how it was written, or else its type.
@@ -85,12 +88,39 @@ pub struct KeyType<'a> {
 }
 
 impl KeyType<'_> {
+    /// The keys that are asked for, each once, in a column of that name: those of a query, or one.
+    pub fn asked(&self, expr: ast::Expr, planner: &mut dyn Planner, name: &str) -> Result<LogicalPlan> {
+        match as_relation(expr, planner)? {
+            Ok(plan) => self.distinct(plan, name),
+            Err(one) => {
+                let key = self.one(planner.constant_or_beside(one)?)?.alias(name);
+                Ok(LogicalPlanBuilder::empty(true).project(vec![key])?.build()?)
+            }
+        }
+    }
+
+    /// The keys of a query, each once: the column named as in training, or else the first.
+    pub fn distinct(&self, plan: LogicalPlan, name: &str) -> Result<LogicalPlan> {
+        let columns = plan.schema().columns();
+        let named = columns.iter().find(|column| column.name.eq_ignore_ascii_case(self.column)).or(columns.first());
+        let Some(column) = named.cloned() else {
+            return Err(Error::invalid(format!("the query gives no column of {}", self.what)));
+        };
+        self.check(plan.schema().data_type(&column)?)?;
+        Ok(LogicalPlanBuilder::from(plan).project(vec![Expr::Column(column).alias(name)])?.distinct()?.build()?)
+    }
+
     /// One key that stands in the query.
     pub fn one(&self, expr: Expr) -> Result<Expr> {
         match expr {
             Expr::Literal(value, _) if value.is_null() => {
                 Err(Error::invalid(format!("one of the {} is wanted, not NULL", self.what))
                     .hint("NULL is nobody; in a query of many it is answered as unknown"))
+            }
+            // As in a column of a query: nothing is read as another type, and the lookup finds what is the same.
+            beside if beside.contains_outer() => {
+                self.check(&beside.get_type(&DFSchema::empty())?)?;
+                Ok(beside)
             }
             other => typed(other, self.data_type).map_err(|misfit| self.refused(&misfit)),
         }

@@ -120,7 +120,7 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     let gathered = LogicalPlanBuilder::from(input).aggregate(Vec::<Expr>::new(), vec![aggregate])?.build()?;
     let fields = fields();
     let parts: Vec<(&str, &str)> = fields.iter().map(|field| (field.name().as_str(), field.name().as_str())).collect();
-    unnested(gathered, None, Expr::Column("__metrics".into()), &parts)
+    unnested(gathered, &[], Expr::Column("__metrics".into()), &parts)
 }
 
 /// What was found at training.

@@ -27,6 +27,13 @@ pub fn with_live(
     fresh: Option<bool>,
 ) -> Result<(LogicalPlan, Expr)> {
     let none = lit(ScalarValue::Null);
+    if only.is_some_and(Expr::contains_outer) {
+        return match fresh {
+            Some(true) => Err(Error::unsupported("beside a row (LATERAL) customers are answered as trained")
+                .hint("ask about all of them at once: recommend('model', (SELECT …), fresh => true), and join")),
+            _ => Ok((customers, none)),
+        };
+    }
     if fresh == Some(false) || planner.registry().is_current(fitted)? {
         return Ok((customers, none));
     }

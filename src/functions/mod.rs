@@ -6,21 +6,26 @@ mod constant;
 mod embed;
 mod evaluate;
 mod evaluate_ranking;
+mod explain_recommendation;
+mod factors;
 mod function;
 mod gather;
 mod live;
+mod lookalike;
 mod model_function;
 mod model_table;
 mod nodes;
 mod predict;
 mod recommend;
+mod recommend_users;
 mod rfm;
 mod segment;
-mod similar_items;
+mod similar;
 
 pub use call::{Call, Planner};
 pub use function::{Doc, Function, Relation};
 pub use gather::Gather;
+pub use nodes::{ANSWER, list_bytes};
 
 /// Every function. The planner, the registration, the manual and the tests read this list.
 pub const FUNCTIONS: &[&dyn Function] = &[
@@ -28,11 +33,16 @@ pub const FUNCTIONS: &[&dyn Function] = &[
     &embed::Embed,
     &evaluate::Evaluate,
     &evaluate_ranking::EvaluateRanking,
+    &explain_recommendation::ExplainRecommendation,
+    &factors::Factors,
+    &lookalike::Lookalike,
     &predict::Predict,
     &recommend::Recommend,
+    &recommend_users::RecommendUsers,
     &rfm::Rfm,
     &segment::Segment,
-    &similar_items::SimilarItems,
+    &similar::SimilarItems,
+    &similar::SimilarUsers,
     &model_table::Weights,
 ];
 

@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::error::{Error, Kind, Result};
-use crate::models::{Fitted, Registry};
+use crate::models::{Ask, Fitted, Registry};
 
 /// A scalar function of a model. In a plan the model is a literal, `name@version`, so that a query sees one version
 /// from its first row to its last and another machine finds the function and the model by name.
@@ -61,6 +61,11 @@ impl Given<'_> {
     pub fn number(&self, at: usize) -> Result<Option<f64>> {
         let value = self.scalar(at)?.to_array()?;
         Ok(value.as_primitive_opt::<Float64Type>().and_then(|array| array.iter().next().flatten()))
+    }
+
+    /// How many rows are wanted, as a user typed it.
+    pub fn k(&self, at: usize) -> Result<usize> {
+        Ask::checked_k(self.whole(at)?.ok_or_else(|| Error::invalid("k must not be NULL"))?)
     }
 
     pub fn truth(&self, at: usize) -> Result<Option<bool>> {

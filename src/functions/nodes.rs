@@ -4,15 +4,40 @@ use datafusion::arrow::datatypes::{DataType, Fields};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::functions::core::expr_fn::get_field;
 use datafusion::functions_aggregate::expr_fn::array_agg;
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_fn::scalar_subquery;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarUDF, cast, lit, try_cast};
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
-use crate::models::{Fitted, Input, ModelName};
+use crate::models::{Fitted, Input, MAX_K, ModelName};
 
 /// The column that holds a struct or a list of structs until it is taken apart.
-const ANSWER: &str = "__answer";
+pub const ANSWER: &str = "__answer";
+
+/// The functions that answer a row with a list, and the place among their arguments of how many it may hold.
+const LISTS: [(&str, usize); 7] = [
+    ("explanation_rows", 3),
+    ("lookalike_rows", 2),
+    ("recommend_basket", 2),
+    ("recommend_rows", 2),
+    ("recommend_users_rows", 2),
+    ("similar_item_rows", 2),
+    ("similar_user_rows", 2),
+];
+
+/// About the bytes that a function makes for one row, if it makes a list.
+pub fn list_bytes(call: &ScalarFunction) -> usize {
+    /// A rank, a key, a score and a source, once as they are found and once as columns.
+    const ROW_BYTES: usize = 64;
+    let place = LISTS.iter().find(|(name, _)| *name == call.name()).map(|(_, place)| *place);
+    match place.and_then(|place| call.args.get(place)) {
+        Some(Expr::Literal(ScalarValue::Int64(Some(k)), _)) => {
+            usize::try_from(*k).map_or(0, |k| k.min(MAX_K)) * ROW_BYTES
+        }
+        _ => 0,
+    }
+}
 
 /// The plan's columns under their bare names.
 pub fn bare_columns(plan: &LogicalPlan) -> Vec<Expr> {
@@ -43,16 +68,16 @@ pub fn beside(input: LogicalPlan, function: Expr, answers: &Fields, called: &str
     Ok(LogicalPlanBuilder::from(input).project(with_answer)?.project(columns)?.build()?)
 }
 
-/// One row for each element of a list of structs: the `kept` column of `input`, if any, then `parts`.
-pub fn unnested(input: LogicalPlan, kept: Option<&str>, list: Expr, parts: &[(&str, &str)]) -> Result<LogicalPlan> {
+/// One row for each element of a list of structs: the `kept` columns of `input`, then `parts`.
+pub fn unnested(input: LogicalPlan, kept: &[&str], list: Expr, parts: &[(&str, &str)]) -> Result<LogicalPlan> {
     let mut with_answer = Vec::new();
     let mut columns = Vec::new();
-    if let Some(name) = kept {
-        let column = Expr::Column(Column::new_unqualified(name));
+    for name in kept {
+        let column = Expr::Column(Column::new_unqualified(*name));
         // DataFusion 55 lets a column that was a key before the unnesting pass for one after it, and then drops other
         // columns from ORDER BY and GROUP BY. A cast ends the key, costs nothing, and lets a filter on the column through.
         let same_type = column.get_type(input.schema())?;
-        with_answer.push(try_cast(column.clone(), same_type).alias(name));
+        with_answer.push(try_cast(column.clone(), same_type).alias(*name));
         columns.push(column);
     }
     with_answer.push(list.alias(ANSWER));
@@ -109,8 +134,20 @@ pub fn lacks(fitted: &Fitted, column: &str, who: &str) -> Error {
         .hint(format!("it was trained on {}; see DESCRIBE MODEL {name}", inputs.join(", ")))
 }
 
+/// All values of the plan's first column as one list, to be an argument; computed once.
+pub fn gathered_column(plan: LogicalPlan) -> Result<Expr> {
+    match plan.schema().columns().into_iter().next() {
+        Some(column) => gathered(plan, Expr::Column(column)),
+        None => Err(Error::invalid("the query gives no column")),
+    }
+}
+
 /// All rows of a plan as one list of these values, to be an argument; computed once.
 pub fn gathered(plan: LogicalPlan, value: Expr) -> Result<Expr> {
+    if let Some(beside) = plan.all_out_ref_exprs().first() {
+        return Err(Error::unsupported(format!("this query is read once for all rows, it cannot depend on {beside}"))
+            .hint("leave the condition out of it, and filter what the function returns"));
+    }
     let list = array_agg(value).alias("list");
     let plan = LogicalPlanBuilder::from(plan).aggregate(Vec::<Expr>::new(), vec![list])?.build()?;
     Ok(scalar_subquery(Arc::new(plan)))

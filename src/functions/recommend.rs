@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::{Column, ExprSchema, ScalarValue};
+use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit};
 
 use crate::error::{Error, Result};
+use crate::frame::Side;
 use crate::functions::call::as_relation;
 use crate::functions::constant::KeyType;
 use crate::functions::function::{Doc, Function, Relation};
@@ -17,7 +18,7 @@ use crate::functions::live::with_live;
 use crate::functions::model_function::ModelFunction;
 use crate::functions::nodes::{one_row, unnested};
 use crate::functions::{Call, Planner, ask};
-use crate::models::{Fitted, Recommender, Registry, recommend, recommend_baskets, recommendation_fields};
+use crate::models::{Fitted, Recommender, Registry, recommend, recommend_baskets, recommendation_fields, types_for};
 
 pub struct Recommend;
 
@@ -37,6 +38,7 @@ impl Function for Recommend {
                 "recommend('model', customer_id [, k => 10] [, option => …])",
                 "recommend('model', k => 10 [, option => …])",
                 "recommend('model', items => ARRAY['A', 'B'] [, k => 10] [, option => …])",
+                "… c CROSS JOIN LATERAL recommend('model', c.customer_id [, k => 10] [, option => …]) r",
             ],
             arguments: &[
                 ("model", "a model that recommends: name, or name@version"),
@@ -98,28 +100,29 @@ pub(super) fn recommender(fitted: &Fitted) -> Result<&dyn Recommender> {
             "model \"{}\" is a {} model, it does not recommend",
             fitted.asked, fitted.model_type
         ))
-        .hint("train one with model_type = 'matrix_factorization' or 'popularity'")
+        .hint(format!("train one with model_type = {}", types_for("recommend")))
     })
 }
 
-/// The keys of the model's customers.
-pub(super) fn user_keys(fitted: &Fitted) -> Result<KeyType<'_>> {
+/// The keys of the model's customers or products.
+pub(super) fn keys(fitted: &Fitted, side: Side) -> Result<KeyType<'_>> {
     let history = recommender(fitted)?.history();
-    let (column, data_type) = (history.names.user.as_str(), history.users.data_type());
-    Ok(KeyType { fitted, what: "customers", column, data_type })
-}
-
-/// The keys of the model's products.
-pub(super) fn item_keys(fitted: &Fitted) -> Result<KeyType<'_>> {
-    let history = recommender(fitted)?.history();
-    let (column, data_type) = (history.names.item.as_str(), history.items.data_type());
-    Ok(KeyType { fitted, what: "products", column, data_type })
+    let (what, column) = match side {
+        Side::User => ("customers", history.names.user.as_str()),
+        Side::Item => ("products", history.names.item.as_str()),
+    };
+    Ok(KeyType { fitted, what, column, data_type: history.keys(side).data_type() })
 }
 
 /// The type of a list of recommendations.
-pub(super) fn list_type(fitted: &Fitted, _: &[FieldRef]) -> Result<DataType> {
+fn list_type(fitted: &Fitted, _: &[FieldRef]) -> Result<DataType> {
     let fields = recommendation_fields(recommender(fitted)?.history().items.data_type());
-    Ok(DataType::List(Arc::new(Field::new_list_field(DataType::Struct(fields), true))))
+    Ok(list_of(fields))
+}
+
+/// The type of a list of rows with these columns.
+pub(super) fn list_of(fields: Fields) -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(DataType::Struct(fields), true)))
 }
 
 /// `recommend_rows('m@3', user, options…, live)`: a list for each user.
@@ -159,7 +162,7 @@ fn basket_function() -> ModelFunction {
 fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     let fitted = call.model(planner)?;
     let names = recommender(&fitted)?.history().names.clone();
-    let (users, items) = (user_keys(&fitted)?, item_keys(&fitted)?);
+    let (users, items) = (keys(&fitted, Side::User)?, keys(&fitted, Side::Item)?);
     let basket = call.named("items");
     let who = call.next("users");
     let has_k = call.has("k");
@@ -177,16 +180,16 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
         if who.is_some() {
             return Err(Error::invalid("recommend() takes customers or items, not both"));
         }
-        let basket = items.list(planner.constant(items_given)?)?;
+        let basket = items.list(planner.constant_or_beside(items_given)?)?;
         let args = [model, basket].into_iter().chain(options).collect();
         let list = Arc::new(basket_function().udf(planner.registry())).call(args);
-        return unnested(one_row()?, None, list, &parts);
+        return unnested(one_row()?, &[], list, &parts);
     }
     let mut only = None;
     let customers = match who.map(|who| as_relation(who, planner)).transpose()? {
-        Some(Ok(plan)) => distinct_users(plan, &users)?,
+        Some(Ok(plan)) => users.distinct(plan, &names.user)?,
         Some(Err(one)) => {
-            let one = users.one(planner.constant(one)?)?;
+            let one = users.one(planner.constant_or_beside(one)?)?;
             only = Some(one.clone());
             LogicalPlanBuilder::empty(true).project(vec![one.alias(names.user.as_str())])?.build()?
         }
@@ -203,17 +206,7 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     let user = Expr::Column(Column::new_unqualified(names.user.as_str()));
     let args = [model, user].into_iter().chain(options).chain([live]).collect();
     let list = Arc::new(rows_function().udf(planner.registry())).call(args);
-    unnested(customers, Some(&names.user), list, &parts)
-}
-
-/// The customers of a query, each once: the column named as in training, or else the first.
-fn distinct_users(plan: LogicalPlan, keys: &KeyType) -> Result<LogicalPlan> {
-    let user = keys.column;
-    let columns = plan.schema().columns();
-    let named = columns.iter().find(|column| column.name.eq_ignore_ascii_case(user)).or(columns.first());
-    let Some(column) = named.cloned() else { return Err(Error::invalid("the query gives no column of customers")) };
-    keys.check(plan.schema().data_type(&column)?)?;
-    Ok(LogicalPlanBuilder::from(plan).project(vec![Expr::Column(column).alias(user)])?.distinct()?.build()?)
+    unnested(customers, &[&names.user], list, &parts)
 }
 
 /// Customers of a model that come as one batch.

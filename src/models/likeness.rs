@@ -1,6 +1,7 @@
 //! Who is like whom, and what is like what: by the angle between vectors that were learned, or between histories.
 
 use ndarray::{ArrayView1, ArrayView2};
+use rayon::prelude::*;
 
 use crate::frame::Side;
 use crate::kernels::csr::Csr;
@@ -18,11 +19,14 @@ pub fn similar(
     seeds: &[u32],
     k: usize,
 ) -> Vec<(u32, f32)> {
+    let mut seeds = seeds.to_vec();
+    seeds.sort_unstable();
+    seeds.dedup();
     let scores = match vectors {
-        Some(vectors) => cosines_of_vectors(vectors, seeds),
-        None => cosines_of_rows(history.rows(side), seeds),
+        Some(vectors) => cosines_of_vectors(vectors, &seeds),
+        None => cosines_of_rows(history.rows(side), &seeds),
     };
-    let is_seed = |code: u32| seeds.contains(&code);
+    let is_seed = |code: u32| seeds.binary_search(&code).is_ok();
     topk::best((0u32..).zip(scores).filter(|(code, _)| !is_seed(*code)), k)
 }
 
@@ -42,29 +46,41 @@ pub fn of_items(history: &History, vectors: Option<ArrayView2<f32>>, one: u32, o
 }
 
 fn cosines_of_vectors(vectors: ArrayView2<f32>, seeds: &[u32]) -> Vec<f32> {
-    let mut middle = ndarray::Array1::<f32>::zeros(vectors.ncols());
+    let mut sum = vec![0.0f64; vectors.ncols()];
     for seed in seeds {
         let vector = vectors.row(*seed as usize);
-        middle.scaled_add(1.0 / length(vector).max(f32::MIN_POSITIVE), &vector);
+        let scale = scale_to_one(length(vector));
+        sum.iter_mut().zip(vector).for_each(|(sum, value)| *sum += scale * f64::from(*value));
     }
-    let size = length(middle.view());
-    vectors.outer_iter().map(|vector| cosine(vector.dot(&middle), length(vector) * size)).collect()
+    let middle: Vec<f32> = sum.into_iter().map(|sum| sum as f32).collect();
+    let (middle, size) = (ndarray::aview1(&middle), length_of(&middle));
+    let cosine = |code: usize| {
+        let vector = vectors.row(code);
+        cosine(vector.dot(&middle), length(vector) * size)
+    };
+    (0..vectors.nrows()).into_par_iter().map(cosine).collect()
 }
 
 fn cosines_of_rows(rows: &Csr, seeds: &[u32]) -> Vec<f32> {
-    let mut middle = vec![0.0f32; rows.n_cols];
+    let mut sum = vec![0.0f64; rows.n_cols];
     for seed in seeds {
         let (columns, values) = rows.row(*seed as usize);
-        let scale = 1.0 / length_of(values).max(f32::MIN_POSITIVE);
-        columns.iter().zip(values).for_each(|(column, value)| middle[*column as usize] += scale * value);
+        let scale = scale_to_one(length_of(values));
+        columns.iter().zip(values).for_each(|(column, value)| sum[*column as usize] += scale * f64::from(*value));
     }
+    let middle: Vec<f32> = sum.into_iter().map(|sum| sum as f32).collect();
     let size = length_of(&middle);
-    let score = |code: usize| {
+    let cosine = |code: usize| {
         let (columns, values) = rows.row(code);
         let dot: f32 = columns.iter().zip(values).map(|(column, value)| middle[*column as usize] * value).sum();
         cosine(dot, length_of(values) * size)
     };
-    (0..rows.n_rows).map(score).collect()
+    (0..rows.n_rows).into_par_iter().map(cosine).collect()
+}
+
+/// What makes a vector of that length one of length 1. Thousands of them are summed, so not in single precision.
+fn scale_to_one(length: f32) -> f64 {
+    1.0 / f64::from(length.max(f32::MIN_POSITIVE))
 }
 
 /// What has no length is like nothing.
@@ -112,5 +128,14 @@ mod tests {
         let scores = cosines_of_rows(&rows, &[0]);
         assert!((scores[1] - 0.5).abs() < 1e-6 && scores[2] == 0.0);
         assert!((sparse_dot(rows.row(1), rows.row(2)) - 5.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn seeds_count_once_each_and_in_any_order() {
+        let model = crate::models::fake::Fake::of(&[(1, 1), (2, 1), (2, 2), (3, 2), (3, 3), (4, 3), (5, 1)]);
+        let of = |seeds: &[u32]| similar(&model.history, None, Side::User, seeds, 9);
+        assert_eq!(of(&[1, 0]), of(&[0, 1, 0, 0]));
+        assert_eq!(of(&[1, 0]).iter().map(|(code, _)| *code).collect::<Vec<_>>(), [4, 2, 3]);
+        assert!(of(&[0, 1, 2, 3, 4]).is_empty());
     }
 }

@@ -1,5 +1,9 @@
 //! Models: ways to learn, what they leave behind, and where the fitted ones are found by name.
 
+mod audience;
+mod explanation;
+#[cfg(test)]
+mod fake;
 mod history;
 mod kmeans;
 mod likeness;
@@ -17,13 +21,15 @@ mod selection;
 mod train;
 
 pub use crate::kernels::Step;
+pub use audience::{AudienceAsk, lookalike, ranked_fields, recommend_users, similar};
+pub use explanation::{explain, explanation_fields};
 pub use history::{History, Names, Recipe, Traits};
 pub use live::LIVE_FIELDS;
 pub use model::{Algorithm, EventLearner, FitContext, Input, Learner, Model, PredictAsk, RowLearner, Signature, Task};
 pub use options::{Opt, Options, Range, Value};
 pub use ranking::{By, RankingMetric, STORED_K, Taken, evaluate_ranking};
 pub use recommender::{
-    Ask, Explanation, MAX_K, Recommender, Taste, recommend, recommend_baskets, recommendation_fields, similar,
+    Ask, Explanation, MAX_K, Recommender, Taste, recommend, recommend_baskets, recommendation_fields,
 };
 pub use registry::{Fitted, ModelName, ModelStore, Registry};
 pub use selection::{Cap, Selection};
@@ -49,4 +55,15 @@ pub fn algorithm(name: &str) -> crate::error::Result<&'static dyn Algorithm> {
             None => error.hint(format!("model_type is one of {}", names.join(", "))),
         }
     })
+}
+
+/// The model types that a function takes, in words: `'matrix_factorization' or 'popularity'`.
+pub fn types_for(function: &str) -> String {
+    let takes = |algorithm: &&&dyn Algorithm| algorithm.answers().contains(&function);
+    let mut names: Vec<String> = ALGORITHMS.iter().filter(takes).map(|one| format!("'{}'", one.name())).collect();
+    match names.pop() {
+        Some(last) if names.is_empty() => last,
+        Some(last) => format!("{} or {last}", names.join(", ")),
+        None => "(none)".to_owned(),
+    }
 }

@@ -24,7 +24,18 @@ pub trait Algorithm: Send + Sync {
     /// The functions that take such a model, for the manual.
     fn answers(&self) -> &'static [&'static str] {
         match self.task() {
-            Task::Recommend => &["recommend", "similar_items", "embed", "evaluate", "evaluate_ranking"],
+            Task::Recommend => &[
+                "recommend",
+                "recommend_users",
+                "similar_items",
+                "similar_users",
+                "lookalike",
+                "explain_recommendation",
+                "embed",
+                "factors",
+                "evaluate",
+                "evaluate_ranking",
+            ],
             Task::Classify => &["predict", "segment", "weights", "evaluate"],
             Task::Cluster => &["predict", "segment", "centroids", "evaluate"],
             Task::Segment => &["predict", "segment", "evaluate"],

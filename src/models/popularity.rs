@@ -42,6 +42,10 @@ impl Algorithm for Popularity {
         Task::Recommend
     }
 
+    fn answers(&self) -> &'static [&'static str] {
+        &["recommend", "recommend_users", "similar_items", "similar_users", "lookalike", "evaluate", "evaluate_ranking"]
+    }
+
     fn options(&self) -> &'static [Opt] {
         &[]
     }

@@ -12,9 +12,9 @@ use ndarray::ArrayView2;
 use crate::error::{Error, Result};
 use crate::frame::{Side, list_of_structs};
 use crate::models::history::{History, field};
-use crate::models::likeness;
 use crate::models::live::{baskets, is_as_trained};
 use crate::models::selection::{Selection, select};
+use crate::models::{likeness, types_for};
 
 /// More than anyone reads, and small enough that a list of it always fits in memory.
 pub const MAX_K: usize = 100_000;
@@ -41,7 +41,7 @@ pub trait Recommender: Send + Sync {
     /// What makes the score that [`Recommender::rank`] gives this product.
     fn explain(&self, _taste: Taste, _item: u32) -> Result<Explanation> {
         Err(Error::unsupported("this model cannot tell what makes its scores")
-            .hint("explain_recommendation() works on matrix_factorization, ease and item_knn models"))
+            .hint(format!("train one with model_type = {}", types_for("explain_recommendation"))))
     }
 }
 
@@ -178,17 +178,6 @@ fn cold(model: &dyn Recommender, ask: &Ask, selection: &Selection) -> Result<Vec
     }
     let best = |k| Ok(popular(model.history(), &[], &Ask { k, ..ask.clone() }));
     selection.from(model, best(selection.pool(ask.k))?, ask.k, best)
-}
-
-/// The products most like each given one; an unknown product has an empty list.
-pub fn similar(model: &dyn Recommender, items: &ArrayRef, k: usize) -> Result<ListArray> {
-    let history = model.history();
-    let mut lists = Vec::new();
-    for code in history.items.codes(items)? {
-        let list = code.map(|code| model.similar(Side::Item, code, k)).transpose()?.unwrap_or_default();
-        lists.push((list, model.source()));
-    }
-    rows(history, lists)
 }
 
 /// The most popular products, those in `without` (ascending) and outside the candidates left out.

@@ -36,6 +36,13 @@ impl Dense {
         dense
     }
 
+    /// One row.
+    pub fn row_of(values: &[f32]) -> Dense {
+        let mut dense = Dense::zeros(1, values.len());
+        dense.values_mut()[..values.len()].copy_from_slice(values);
+        dense
+    }
+
     /// The first `columns` of every row.
     pub fn to_array(&self, columns: usize) -> Array2<f32> {
         let mut matrix = Array2::zeros((self.n_rows, columns));

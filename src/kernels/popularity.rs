@@ -1,5 +1,8 @@
 //! What everybody buys: the answer for customers of whom nothing is known, and the baseline to beat.
 
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
 use crate::kernels::csr::Csr;
 
 /// For each item the number of distinct users with a weight above zero (`interactions` is users × items).
@@ -31,6 +34,41 @@ pub fn ranking(interactions: &Csr) -> Vec<u32> {
     items
 }
 
+/// For each segment the number of its users who had each item: segments × items, as [`counts`] counts; items that none of
+/// them had have no entry. `segments` is users × segments, with an entry for each segment that a user belongs to.
+pub fn counts_by_segment(interactions: &Csr, segments: &Csr) -> Result<Csr> {
+    if segments.n_rows != interactions.n_rows {
+        let (users, rows) = (interactions.n_rows, segments.n_rows);
+        return Err(Error::internal(format!("segments of {rows} users for interactions of {users}")));
+    }
+    let members = segments.transpose();
+    let rows: Vec<Vec<(u32, f32)>> = (0..members.n_rows)
+        .into_par_iter()
+        .map_init(
+            || vec![0.0; interactions.n_cols],
+            |counts, segment| {
+                let mut had_by_some = Vec::new();
+                for user in members.row(segment).0 {
+                    let (items, weights) = interactions.row(*user as usize);
+                    for (item, _) in items.iter().zip(weights).filter(|(_, weight)| **weight > 0.0) {
+                        let count: &mut f32 = &mut counts[*item as usize];
+                        if *count == 0.0 {
+                            had_by_some.push(*item);
+                        }
+                        *count += 1.0;
+                    }
+                }
+                had_by_some.sort_unstable();
+                had_by_some.into_iter().map(|item| (item, std::mem::take(&mut counts[item as usize]))).collect()
+            },
+        )
+        .collect();
+    let mut offsets = vec![0];
+    rows.iter().for_each(|row| offsets.push(offsets[offsets.len() - 1] + row.len()));
+    let (columns, values) = rows.into_iter().flatten().unzip();
+    Ok(Csr { n_rows: segments.n_cols, n_cols: interactions.n_cols, offsets, columns, values })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,5 +86,19 @@ mod tests {
     fn ties_go_to_the_lower_id() {
         let interactions = Csr::from_triplets(2, 3, &[(0, 2, 1.0), (1, 1, 1.0), (0, 0, 1.0)]).unwrap();
         assert_eq!(ranking(&interactions), [0, 1, 2]);
+    }
+
+    #[test]
+    fn each_segment_counts_its_own_users() {
+        let entries = [(0, 0, 9.0), (0, 1, 1.0), (1, 1, 1.0), (2, 2, 5.0), (2, 1, 0.0), (3, 0, 1.0)];
+        let interactions = Csr::from_triplets(4, 3, &entries).unwrap();
+        // User 1 belongs to both segments, user 3 to none; nobody is in segment 2.
+        let segments = Csr::from_triplets(4, 3, &[(0, 0, 1.0), (1, 0, 1.0), (1, 1, 1.0), (2, 1, 1.0)]).unwrap();
+        let counts = counts_by_segment(&interactions, &segments).unwrap();
+        assert_eq!((counts.n_rows, counts.n_cols), (3, 3));
+        assert_eq!(counts.row(0), (&[0, 1][..], &[1.0, 2.0][..]));
+        assert_eq!(counts.row(1), (&[1, 2][..], &[1.0, 1.0][..]));
+        assert_eq!(counts.row(2), (&[][..], &[][..]));
+        assert!(counts_by_segment(&interactions, &Csr::from_triplets(3, 3, &[]).unwrap()).is_err());
     }
 }

@@ -67,19 +67,25 @@ pub trait Simd: Copy + Send + Sync {
     /// Asks the memory for `values`, which are wanted soon.
     #[inline(always)]
     fn prefetch(self, values: &[Self::Vector]) {
-        #[cfg(target_arch = "x86_64")]
-        for vector in values.iter().step_by(LINE / (4 * Self::LANES)) {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: every x86-64 has this instruction, and it reads nothing that could be seen.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(vector).cast()) };
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = values;
+        prefetch(values);
     }
 }
 
 /// Bytes that memory moves at once, and to which every vector type is aligned.
 pub const LINE: usize = 64;
+
+/// Asks the memory for `values`, which are wanted soon.
+#[inline(always)]
+pub fn prefetch<T>(values: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    for value in values.iter().step_by((LINE / size_of::<T>().max(1)).max(1)) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 has this instruction, and it reads nothing that could be seen.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = values;
+}
 
 /// Work that is written over any vectors.
 pub trait Kernel {

@@ -43,6 +43,7 @@ goldens!(
     catalog,
     centroids,
     create_model,
+    cross_validate,
     describe_model,
     drop_model,
     embed,
@@ -65,6 +66,7 @@ goldens!(
     system_tables,
     tables,
     transactions,
+    trial_info,
     weights,
 );
 

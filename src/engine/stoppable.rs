@@ -12,6 +12,7 @@ use datafusion::arrow::datatypes::{FieldRef, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
@@ -25,12 +26,17 @@ use datafusion::physical_plan::joins::{
 use datafusion::physical_plan::unnest::UnnestExec;
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::work::reserve;
 use crate::error::{Error, Result};
-use crate::functions::Gather;
+use crate::functions::{Gather, Work};
 
 /// The plan with its joins made to look at `cancel` while they make pairs, and to yield between the batches they give;
 /// with our own aggregates made to look at it too, which evaluate and train once they have all rows.
-pub(super) fn stoppable(plan: Arc<dyn ExecutionPlan>, cancel: &CancellationToken) -> Result<Arc<dyn ExecutionPlan>> {
+pub(super) fn stoppable(
+    plan: Arc<dyn ExecutionPlan>,
+    cancel: &CancellationToken,
+    memory: &Arc<dyn MemoryPool>,
+) -> Result<Arc<dyn ExecutionPlan>> {
     let watch = |filter: &JoinFilter| {
         let expression = Watched { inner: Arc::clone(filter.expression()), cancel: cancel.clone() };
         JoinFilter::new(Arc::new(expression), filter.column_indices().to_vec(), Arc::clone(filter.schema()))
@@ -56,7 +62,7 @@ pub(super) fn stoppable(plan: Arc<dyn ExecutionPlan>, cancel: &CancellationToken
                 join.null_equality(),
             )?)
         } else if let Some(aggregate) = node.downcast_ref::<AggregateExec>() {
-            return Ok(match watched_aggregate(aggregate, cancel)? {
+            return Ok(match watched_aggregate(aggregate, cancel, memory)? {
                 Some(watched) => Transformed::yes(Arc::new(watched) as Arc<dyn ExecutionPlan>),
                 None => Transformed::no(node),
             });
@@ -71,11 +77,18 @@ pub(super) fn stoppable(plan: Arc<dyn ExecutionPlan>, cancel: &CancellationToken
 }
 
 /// The aggregates of that node with ours made stoppable; `None`: there is none of ours.
-fn watched_aggregate(node: &AggregateExec, cancel: &CancellationToken) -> DataFusionResult<Option<AggregateExec>> {
+fn watched_aggregate(
+    node: &AggregateExec,
+    cancel: &CancellationToken,
+    memory: &Arc<dyn MemoryPool>,
+) -> DataFusionResult<Option<AggregateExec>> {
     let mut is_ours = false;
     let watched = |aggregate: &Arc<AggregateFunctionExpr>| {
-        let cancel = cancel.clone();
-        let Some(function) = Gather::stoppable(aggregate.fun(), Arc::new(move || cancel.is_cancelled())) else {
+        let work = || -> Arc<dyn Work> {
+            let reserved = MemoryConsumer::new(aggregate.fun().name()).register(memory);
+            Arc::new(WatchedWork { cancel: cancel.clone(), reserved })
+        };
+        let Some(function) = Gather::stoppable(aggregate.fun(), work) else {
             return Ok(Arc::clone(aggregate));
         };
         is_ours = true;
@@ -84,6 +97,22 @@ fn watched_aggregate(node: &AggregateExec, cancel: &CancellationToken) -> DataFu
     };
     let aggregates = node.aggr_expr().iter().map(watched).collect::<DataFusionResult<Vec<_>>>()?;
     Ok(is_ours.then(|| node.with_new_aggr_exprs(aggregates)))
+}
+
+/// An aggregate's work, which ends once the query is cancelled, within the memory that queries may hold.
+struct WatchedWork {
+    cancel: CancellationToken,
+    reserved: MemoryReservation,
+}
+
+impl Work for WatchedWork {
+    fn go_on(&self) -> bool {
+        !self.cancel.is_cancelled()
+    }
+
+    fn reserve(&self, bytes: usize) -> Result<()> {
+        reserve(&self.reserved, bytes)
+    }
 }
 
 /// A join's filter that fails once the query is cancelled. It sees a few thousand pairs at a time.

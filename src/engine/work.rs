@@ -1,6 +1,7 @@
 //! Long work on the engine's own threads, and how it is stopped.
 
 use datafusion::common::config::ConfigNonZeroUsize;
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::bounded::batch_rows;
 use crate::engine::stoppable::stoppable;
 use crate::engine::{Rows, Run, Session};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 impl Session {
     /// Starts a query on the engine's threads; its rows come as they are made.
@@ -83,6 +84,15 @@ impl Session {
         let plan = state.optimize(&plan)?;
         state.config_mut().options_mut().execution.batch_size = ConfigNonZeroUsize::try_new(batch_rows(&plan)?)?;
         let physical = state.query_planner().create_physical_plan(&plan, &state).await?;
-        Ok(execute_stream(stoppable(physical, cancel)?, state.task_ctx())?)
+        Ok(execute_stream(stoppable(physical, cancel, &state.runtime_env().memory_pool)?, state.task_ctx())?)
     }
+}
+
+/// More memory for a training that needs it whole, or the error that says how much it is.
+pub(super) fn reserve(reserved: &MemoryReservation, bytes: usize) -> Result<()> {
+    reserved.try_grow(bytes).map_err(|_| {
+        let wanted = bytes as f64 / f64::from(1 << 30);
+        Error::new(Kind::OutOfMemory, format!("this training needs about {wanted:.1} GiB of memory, more than is left"))
+            .hint("start the server with a larger --memory-limit, or train on fewer products, or with fewer factors")
+    })
 }

@@ -181,11 +181,12 @@ fn finish(all: &AllRows) -> Result<ScalarValue> {
         }
         _ => return Err(Error::invalid("k must be a whole number and exclude_seen true or false")),
     };
-    let (users, user_codes) = Keys::of(all.rows.column(0))?;
-    let (items, item_codes) = Keys::of(all.rows.column(1))?;
+    let rows = all.in_order()?;
+    let (users, user_codes) = Keys::of(rows.column(0))?;
+    let (items, item_codes) = Keys::of(rows.column(1))?;
     let named = match by.as_deref() {
         Some(ACTIVITY) | None => None,
-        Some(by) => Some(named_segments(by, all.rows.column(2), &user_codes, users.len())?),
+        Some(by) => Some(named_segments(by, rows.column(2), &user_codes, users.len())?),
     };
     let by = match (&named, by) {
         (Some((names, of_user)), _) => By::Named { names, of_user },
@@ -195,7 +196,7 @@ fn finish(all: &AllRows) -> Result<ScalarValue> {
     let mut pairs = user_codes.iter().zip(item_codes).filter_map(|(user, item)| user.zip(item));
     let taken = Taken { users: &users, items: &items, pairs: &mut pairs };
     let model = recommender(all.fitted)?;
-    let found = evaluate_ranking(model, taken, Ask::checked_k(k)?, exclude_seen, &by, all.go_on)?;
+    let found = evaluate_ranking(model, taken, Ask::checked_k(k)?, exclude_seen, &by, &|| all.work.go_on())?;
     list_value(&table(k, &found.lines())?)
 }
 

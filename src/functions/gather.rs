@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::arrow::ipc::reader::StreamReader;
 use datafusion::arrow::ipc::writer::StreamWriter;
 use datafusion::arrow::record_batch::RecordBatch;
@@ -32,14 +32,39 @@ pub struct AllRows<'a> {
     pub fitted: &'a Fitted,
     pub registry: &'a Registry,
     pub options: &'a [ScalarValue],
-    /// In canonical order, and never none.
-    pub rows: &'a RecordBatch,
-    /// Whether the query is still wanted. What takes long asks often.
-    pub go_on: &'a (dyn Fn() -> bool + Sync),
+    pub schema: &'a SchemaRef,
+    /// As they came; never no row at all.
+    pub batches: &'a [RecordBatch],
+    pub work: &'a dyn Work,
 }
 
-/// Says whether the query has been cancelled.
-pub type Cancelled = Arc<dyn Fn() -> bool + Send + Sync>;
+impl AllRows<'_> {
+    /// All rows in canonical order.
+    pub fn in_order(&self) -> Result<RecordBatch> {
+        canonical_order(self.schema, self.batches)
+    }
+}
+
+/// The query that an aggregate works for once it has all its rows.
+pub trait Work: Send + Sync {
+    /// Whether it is still wanted. What takes long asks often.
+    fn go_on(&self) -> bool;
+    /// Sets aside that many bytes until the query ends, or says that there are not so many.
+    fn reserve(&self, bytes: usize) -> Result<()>;
+}
+
+/// Work that nobody watches.
+struct Unwatched;
+
+impl Work for Unwatched {
+    fn go_on(&self) -> bool {
+        true
+    }
+
+    fn reserve(&self, _bytes: usize) -> Result<()> {
+        Ok(())
+    }
+}
 
 impl Gather {
     pub fn udaf(self, registry: &Arc<Registry>, data_type: DataType) -> AggregateUDF {
@@ -48,16 +73,16 @@ impl Gather {
             registry: Arc::clone(registry),
             data_type,
             signature: Signature::variadic_any(Volatility::Stable),
-            cancelled: Arc::new(|| false),
+            work: Arc::new(Unwatched),
         })
     }
 
-    /// The same aggregate, made to end when the query is cancelled; `None`: it is none of these.
+    /// The same aggregate, working for that query; `None`: it is none of these.
     ///
     /// A query stops where it waits, and an aggregate that has all its rows does not wait any more.
-    pub fn stoppable(aggregate: &AggregateUDF, cancelled: Cancelled) -> Option<AggregateUDF> {
+    pub fn stoppable(aggregate: &AggregateUDF, work: impl FnOnce() -> Arc<dyn Work>) -> Option<AggregateUDF> {
         let bound = aggregate.inner().downcast_ref::<Bound>()?;
-        Some(AggregateUDF::new_from_impl(Bound { cancelled, ..bound.clone() }))
+        Some(AggregateUDF::new_from_impl(Bound { work: work(), ..bound.clone() }))
     }
 }
 
@@ -67,7 +92,7 @@ struct Bound {
     registry: Arc<Registry>,
     data_type: DataType,
     signature: Signature,
-    cancelled: Cancelled,
+    work: Arc<dyn Work>,
 }
 
 impl Debug for Bound {
@@ -127,7 +152,7 @@ impl AggregateUDFImpl for Bound {
             options: (1..first_column).map(constant).collect::<Result<_>>()?,
             schema: Arc::new(Schema::new(fields)),
             batches: Vec::new(),
-            cancelled: Arc::clone(&self.cancelled),
+            work: Arc::clone(&self.work),
         }))
     }
 }
@@ -141,7 +166,7 @@ struct Gathered {
     /// Of the columns alone, under their names.
     schema: Arc<Schema>,
     batches: Vec<RecordBatch>,
-    cancelled: Cancelled,
+    work: Arc<dyn Work>,
 }
 
 impl Debug for Gathered {
@@ -195,8 +220,7 @@ impl Accumulator for Gathered {
 
 impl Gathered {
     fn finished(&self) -> Result<ScalarValue> {
-        let rows = canonical_order(&self.schema, &self.batches)?;
-        if rows.num_rows() == 0 {
+        if self.batches.iter().all(|batch| batch.num_rows() == 0) {
             return Err(Error::invalid("the query gives no rows to evaluate on")
                 .hint("run the SELECT alone and look at its rows"));
         }
@@ -207,8 +231,9 @@ impl Gathered {
             fitted: &self.registry.get(name)?,
             registry: &self.registry,
             options: &self.options,
-            rows: &rows,
-            go_on: &|| !(self.cancelled)(),
+            schema: &self.schema,
+            batches: &self.batches,
+            work: &*self.work,
         })
     }
 }

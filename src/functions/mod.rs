@@ -3,6 +3,7 @@
 mod ask;
 mod call;
 mod constant;
+mod cross_validate;
 mod embed;
 mod evaluate;
 mod evaluate_ranking;
@@ -21,15 +22,17 @@ mod recommend_users;
 mod rfm;
 mod segment;
 mod similar;
+mod trial_info;
 
 pub use call::{Call, Planner};
 pub use function::{Doc, Function, Relation};
-pub use gather::Gather;
+pub use gather::{Gather, Work};
 pub use nodes::{ANSWER, list_bytes};
 
 /// Every function. The planner, the registration, the manual and the tests read this list.
 pub const FUNCTIONS: &[&dyn Function] = &[
     &model_table::Centroids,
+    &cross_validate::CrossValidate,
     &embed::Embed,
     &evaluate::Evaluate,
     &evaluate_ranking::EvaluateRanking,
@@ -43,6 +46,7 @@ pub const FUNCTIONS: &[&dyn Function] = &[
     &segment::Segment,
     &similar::SimilarItems,
     &similar::SimilarUsers,
+    &trial_info::TrialInfo,
     &model_table::Weights,
 ];
 

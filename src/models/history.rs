@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::frame::{Artefact, Events, Keys, NO_KEY, NO_TIME, Named, Roles, Side, sql_name};
 use crate::kernels::csr::Csr;
 use crate::kernels::popularity;
-use crate::models::train::check_split_column;
+use crate::models::split::check_split_column;
 use crate::models::{Input, Opt, Options, Range};
 
 /// Customers, products and their interactions, as trained on.

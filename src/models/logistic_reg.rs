@@ -42,7 +42,7 @@ impl Algorithm for LogisticReg {
     }
 
     fn example(&self) -> &'static str {
-        "CREATE MODEL fraud OPTIONS (model_type = 'logistic_reg', input_label_cols = 'is_fraud', seed = 1) AS\n\
+        "CREATE MODEL fraud OPTIONS (model_type = 'logistic_reg', input_label_cols = 'is_fraud', l2_reg = hparam_candidates(ARRAY[0.1, 1, 10]), seed = 1) AS\n\
          SELECT is_fraud, method, amount, date_part('hour', paid_ts) AS hour FROM payments"
     }
 

@@ -1,6 +1,7 @@
 //! Models: ways to learn, what they leave behind, and where the fitted ones are found by name.
 
 mod audience;
+mod cross_validation;
 mod explanation;
 #[cfg(test)]
 mod fake;
@@ -16,24 +17,30 @@ mod popularity;
 mod ranking;
 mod recommender;
 mod registry;
+mod reserve;
 mod rfm;
 mod selection;
+mod split;
 mod train;
+mod tuning;
 
 pub use crate::kernels::Step;
 pub use audience::{AudienceAsk, lookalike, ranked_fields, recommend_users, similar};
+pub use cross_validation::{FoldResult, cross_validate};
 pub use explanation::{explain, explanation_fields};
 pub use history::{History, Names, Recipe, Traits};
 pub use live::LIVE_FIELDS;
 pub use model::{Algorithm, EventLearner, FitContext, Input, Learner, Model, PredictAsk, RowLearner, Signature, Task};
-pub use options::{Opt, Options, Range, Value};
+pub use options::{Opt, Options, Range, Search, Value};
 pub use ranking::{By, RankingMetric, STORED_K, Taken, evaluate_ranking};
 pub use recommender::{
     Ask, Explanation, MAX_K, Recommender, Taste, recommend, recommend_baskets, recommendation_fields,
 };
 pub use registry::{Fitted, ModelName, ModelStore, Registry};
 pub use selection::{Cap, Selection};
+pub use split::Strategy;
 pub use train::{Intake, Trained, TrainingStep, common_options, declared_options, train};
+pub use tuning::Trial;
 
 /// Every way to learn. Parsing, option checks, the manual and the conformance tests read this list.
 pub const ALGORITHMS: &[&dyn Algorithm] = &[

@@ -38,6 +38,16 @@ pub enum Value {
     Number(f64),
     Text(String),
     Texts(Vec<String>),
+    /// What a search is to try; a fitted model has none.
+    Search(Search),
+}
+
+/// Values for an option that the data are to choose from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Search {
+    Range { low: f64, high: f64 },
+    Candidates(Vec<Value>),
 }
 
 /// Checked options: every declared one that has a value, under its own name.
@@ -109,6 +119,13 @@ impl Options {
         matches!(self.0.get(name), Some(Value::Bool(true)))
     }
 
+    /// The same options but that one.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.0.remove(name);
+        self
+    }
+
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.0.get(name) {
             Some(Value::Text(value)) => Some(value),
@@ -123,6 +140,14 @@ impl Options {
         }
     }
 
+    /// The options that a search is to find.
+    pub fn searches(&self) -> impl Iterator<Item = (&str, &Search)> {
+        self.iter().filter_map(|(name, value)| match value {
+            Value::Search(search) => Some((name, search)),
+            _ => None,
+        })
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
@@ -134,7 +159,10 @@ fn missing(name: &str) -> Error {
 
 impl Range {
     /// The value in its declared type, or the sentence that says what is accepted.
-    fn check(&self, name: &str, value: Value) -> Result<Value> {
+    pub(super) fn check(&self, name: &str, value: Value) -> Result<Value> {
+        if let Value::Search(search) = value {
+            return self.check_search(name, search).map(Value::Search);
+        }
         let refuse = || Error::invalid(format!("option \"{name}\" must be {self}, not {value}"));
         let text = value.to_string();
         match self {
@@ -168,6 +196,43 @@ impl Range {
     }
 }
 
+impl Range {
+    fn check_search(&self, name: &str, search: Search) -> Result<Search> {
+        match search {
+            Search::Range { low, high } => {
+                let bound = |bound: f64| match self {
+                    Self::Whole { .. } if bound.fract() == 0.0 => self.check(name, Value::Whole(bound as i64)),
+                    Self::Whole { .. } | Self::Number { .. } => self.check(name, Value::Number(bound)),
+                    _ => Err(Error::invalid(format!("option \"{name}\" is {self}: it has no range to search"))
+                        .hint(format!("{name} = hparam_candidates(ARRAY['…', '…'])"))),
+                };
+                (bound(low)?, bound(high)?);
+                if low >= high {
+                    return Err(Error::invalid(format!("option \"{name}\": hparam_range({low}, {high}) is empty"))
+                        .hint("the lower bound comes first"));
+                }
+                Ok(Search::Range { low, high })
+            }
+            Search::Candidates(_) if matches!(self, Self::Texts) => {
+                Err(Error::unsupported(format!("option \"{name}\" is {self}, which cannot be searched")))
+            }
+            Search::Candidates(candidates) => {
+                let mut checked: Vec<Value> = Vec::with_capacity(candidates.len());
+                for candidate in candidates {
+                    let candidate = self.check(name, candidate)?;
+                    if !checked.contains(&candidate) {
+                        checked.push(candidate);
+                    }
+                }
+                if checked.is_empty() {
+                    return Err(Error::invalid(format!("option \"{name}\": hparam_candidates has no candidates")));
+                }
+                Ok(Search::Candidates(checked))
+            }
+        }
+    }
+}
+
 impl std::fmt::Display for Range {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -191,6 +256,23 @@ impl std::fmt::Display for Value {
             Self::Number(value) => write!(f, "{value}"),
             Self::Text(value) => f.write_str(value),
             Self::Texts(values) => write!(f, "[{}]", values.join(", ")),
+            Self::Search(search) => search.fmt(f),
+        }
+    }
+}
+
+/// As it is written in a statement.
+impl std::fmt::Display for Search {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Range { low, high } => write!(f, "hparam_range({low}, {high})"),
+            Self::Candidates(candidates) => {
+                let shown = candidates.iter().map(|candidate| match candidate {
+                    Value::Text(text) => format!("'{}'", text.replace('\'', "''")),
+                    other => other.to_string(),
+                });
+                write!(f, "hparam_candidates(ARRAY[{}])", shown.collect::<Vec<_>>().join(", "))
+            }
         }
     }
 }
@@ -243,5 +325,20 @@ mod tests {
         let error = check(&[("factors", Value::Whole(0))]).unwrap_err();
         assert_eq!(error.message, "option \"num_factors\" must be a whole number from 1 to 1024, not 0");
         assert!(check(&[("factors", Value::Whole(1)), ("num_factors", Value::Whole(1))]).is_err());
+    }
+
+    #[test]
+    fn what_is_searched_lies_within_what_is_accepted() {
+        let range = |low, high| Value::Search(Search::Range { low, high });
+        let candidates =
+            |values: &[i64]| Value::Search(Search::Candidates(values.iter().copied().map(Value::Whole).collect()));
+        let options = check(&[("factors", candidates(&[8, 16, 8])), ("l2_reg", range(0.1, 100.0))]).unwrap();
+        let found: Vec<String> = options.searches().map(|(name, search)| format!("{name} = {search}")).collect();
+        assert_eq!(found, ["l2_reg = hparam_range(0.1, 100)", "num_factors = hparam_candidates(ARRAY[8, 16])"]);
+        assert!(check(&[("factors", candidates(&[8, 0]))]).is_err());
+        assert!(check(&[("factors", candidates(&[]))]).is_err());
+        assert!(check(&[("factors", range(1.0, 1025.0))]).is_err());
+        assert!(check(&[("factors", range(1.5, 10.0))]).is_err());
+        assert!(check(&[("l2_reg", range(2.0, 2.0))]).is_err());
     }
 }

@@ -393,3 +393,83 @@ impl RankingEvaluation {
         self.all.n_cold
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::{ArrayRef, Int64Array, StringArray};
+
+    use super::*;
+    use crate::models::{Algorithm, FitContext, Learner, Model, Names, Options, Recipe, algorithm};
+
+    fn events(pairs: &[(i64, &str)]) -> (Events, Names) {
+        let users: ArrayRef = Arc::new(Int64Array::from_iter_values(pairs.iter().map(|pair| pair.0)));
+        let items: ArrayRef = Arc::new(StringArray::from_iter_values(pairs.iter().map(|pair| pair.1)));
+        let rows = RecordBatch::try_from_iter([("who", users), ("what", items)]).unwrap();
+        let (names, roles) = Names::find(&rows.schema(), &Options::default(), &[], Recipe::default()).unwrap();
+        let mut builder = EventsBuilder::new(&rows.schema(), roles);
+        builder.push(&rows).unwrap();
+        (builder.finish().unwrap(), names)
+    }
+
+    /// Recommends what is popular, learned from these.
+    fn popularity(pairs: &[(i64, &str)]) -> Arc<dyn Model> {
+        let (events, names) = events(pairs);
+        let cx = FitContext { seed: 0, progress: &|_| true, notice: &|_| (), reserve: &|_| Ok(()) };
+        let algorithm: &dyn Algorithm = algorithm("popularity").unwrap();
+        let Learner::Events(learner) = algorithm.learner() else { panic!("popularity learns from events") };
+        learner.fit(&cx, History::of(&names, &events, None).unwrap(), &Options::default(), None).unwrap()
+    }
+
+    const HAD: [(i64, &str); 7] = [(1, "a"), (2, "a"), (2, "b"), (3, "a"), (3, "b"), (3, "c"), (4, "a")];
+
+    fn evaluated(later: &[(i64, &str)], by: &By, k: usize) -> Result<Vec<RankingMetric>> {
+        let model = popularity(&HAD);
+        let (events, _) = events(later);
+        let mut pairs = events.user.iter().copied().zip(events.item.iter().copied());
+        let taken = Taken { users: &events.users, items: &events.items, pairs: &mut pairs };
+        Ok(evaluate_ranking(model.recommender().unwrap(), taken, k, true, by, &|| true)?.lines())
+    }
+
+    #[test]
+    fn by_hand() {
+        // 1 gets b and 2 gets c, as they took; 9 is unknown, gets a, and took something nobody knows besides. That 1 took
+        // a again is nothing new.
+        let later = [(1, "b"), (2, "c"), (9, "a"), (9, "d"), (1, "a")];
+        let lines = evaluated(&later, &By::Activity, 1).unwrap();
+        let value = |segment: &str, metric: &str| {
+            let of = |line: &&RankingMetric| line.segment.as_deref() == Some(segment) && line.metric == metric;
+            lines.iter().find(of).map(|line| line.value)
+        };
+        // Shares of 1, 1/2 and 1/4 of the customers are 0, 1 and 2 bits.
+        let expected = [("ndcg", 1.0), ("recall", 2.5 / 3.0), ("precision", 1.0), ("hit_rate", 1.0), ("novelty", 1.0)];
+        for (metric, expected) in expected.into_iter().chain([("coverage", 1.0), ("gini", 0.0)]) {
+            assert!((value("all", metric).unwrap() - expected).abs() < 1e-12, "{metric}");
+        }
+        // The median customer had two products.
+        assert_eq!((value("cold", "recall"), value("warm", "novelty")), (Some(0.5), Some(1.0)));
+        assert_eq!((value("heavy", "novelty"), value("heavy", "coverage")), (Some(2.0), Some(1.0 / 3.0)));
+        assert!((value("heavy", "gini").unwrap() - 2.0 / 3.0).abs() < 1e-12);
+        assert!(lines.iter().filter(|line| line.segment.as_deref() == Some("cold")).all(|line| line.n_cold_users == 1));
+        assert!(lines.iter().all(|line| line.value == line.baseline && line.interval == line.baseline_interval));
+    }
+
+    #[test]
+    fn named_segments_and_none() {
+        let named = By::Named { names: &[Some("north".to_owned()), None], of_user: &[0, 1] };
+        let lines = evaluated(&[(1, "b"), (2, "c")], &named, 2).unwrap();
+        let segments: Vec<Option<&str>> =
+            lines.iter().filter(|line| line.metric == "recall").map(|line| line.segment.as_deref()).collect();
+        assert_eq!(segments, [Some("all"), Some("north"), None]);
+        assert!(evaluated(&[(1, "a"), (3, "c")], &By::Nothing, 2).is_err());
+    }
+
+    #[test]
+    fn a_query_that_is_given_up_stops() {
+        let model = popularity(&HAD);
+        let (events, _) = events(&[(1, "b")]);
+        let stopped = evaluate_events(model.recommender().unwrap(), &events, None, &By::Nothing, &|| false);
+        assert_eq!(stopped.unwrap_err().kind, Kind::Cancelled);
+    }
+}

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::frame::Artefact;
-use crate::models::{Model, RankingMetric, algorithm};
+use crate::models::{Model, Options, RankingMetric, Trial, algorithm};
 
 /// `schema.name` and, where one is meant, the version: `churn`, `shop.churn`, `churn@2`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -115,6 +115,18 @@ impl Registry {
     /// Of a recommender all that was said at training of its rankings for the rows held out, by activity of customers.
     pub fn ranking(&self, fitted: &Fitted) -> Result<Vec<RankingMetric>> {
         Ok(self.fact(fitted, "ranking")?.unwrap_or_default())
+    }
+
+    /// The options that it was trained with, without those that were found from the data.
+    pub fn options(&self, fitted: &Fitted) -> Result<Options> {
+        let chosen = self.fact(fitted, "chosen")?;
+        let all = || self.fact(fitted, "options");
+        Ok(if chosen.is_some() { chosen } else { all()? }.unwrap_or_default())
+    }
+
+    /// What a search for its options tried.
+    pub fn trials(&self, fitted: &Fitted) -> Result<Vec<Trial>> {
+        Ok(self.fact(fitted, "trials")?.unwrap_or_default())
     }
 
     /// The statement that trained it, and the schema that its tables are in unless they name one.

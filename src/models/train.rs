@@ -2,27 +2,27 @@
 
 use std::sync::{Arc, Mutex};
 
-use datafusion::arrow::array::{Array, AsArray, BooleanArray};
-use datafusion::arrow::compute::filter_record_batch;
-use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::arrow::array::{Array, BooleanArray};
+use datafusion::arrow::compute::{filter_record_batch, not};
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
-use crate::frame::{
-    Artefact, Events, EventsBuilder, Feature, Features, Keys, NO_TIME, canonical_order, column, numbers, row_hashes,
-    sql_name,
-};
+use crate::frame::{Artefact, Events, EventsBuilder, Feature, Features, Keys, canonical_order, column, sql_name};
 use crate::kernels::Step;
 use crate::models::history::{EVENT_OPTIONS, nothing_to_learn};
-use crate::models::ranking::{By, RankingMetric, evaluate_events};
+use crate::models::ranking::{By, RankingEvaluation, RankingMetric, evaluate_events};
+use crate::models::reserve::Reserved;
+use crate::models::split::{MIN_ROWS_TO_SPLIT, chosen_by_us, held_out_events, held_out_rows, tried_rows};
+use crate::models::tuning::Tuning;
 use crate::models::{
     Algorithm, EventLearner, FitContext, History, Input, Learner, Model, Names, Opt, Options, PredictAsk, Range,
-    RowLearner, Task,
+    RowLearner, Trial,
 };
 
 /// Options that every model type takes.
-const COMMON: [Opt; 4] = [
+const COMMON: [Opt; 7] = [
     Opt {
         name: "seed",
         aliases: &["random_state"],
@@ -54,6 +54,31 @@ const COMMON: [Opt; 4] = [
         default: Some("0.2"),
         doc: "Share of the rows held out by AUTO_SPLIT, RANDOM and SEQ.",
     },
+    Opt {
+        name: "num_trials",
+        aliases: &[],
+        range: Range::Whole { min: 1, max: 1_000 },
+        default: None,
+        doc: "How many trials a search for options makes, where one is given as hparam_range(low, high) or \
+              hparam_candidates(ARRAY[…]); 10 unless given, and with the grid all. Trials learn from a part of the \
+              training rows and are judged on the rest of them; the rows held out for evaluation have no part in it.",
+    },
+    Opt {
+        name: "hparam_tuning_objectives",
+        aliases: &["hparam_tuning_objective"],
+        range: Range::Text,
+        default: None,
+        doc: "The metric of evaluate() that a search makes best; unless given ndcg_at_10 of recommenders, log_loss of \
+              classes, davies_bouldin_index of clusters.",
+    },
+    Opt {
+        name: "hparam_tuning_algorithm",
+        aliases: &[],
+        range: Range::Choice(&["random", "grid", "random_search", "grid_search"]),
+        default: None,
+        doc: "random, unless given: values are drawn by the seed, from a range over more than a decade evenly by their \
+              logarithm. grid: every combination of candidates.",
+    },
 ];
 
 /// The label's column, for models that have one.
@@ -84,7 +109,11 @@ pub struct Trained {
     /// Of a recommender all that can be said of its rankings for the rows held out.
     pub ranking: Vec<RankingMetric>,
     pub steps: Vec<TrainingStep>,
-    /// As given, and with what was found from the data.
+    /// What a search for options tried.
+    pub trials: Vec<Trial>,
+    /// As given or chosen by a search.
+    pub chosen: Options,
+    /// Those and what was found from the data.
     pub options: Options,
     pub n_rows: usize,
     pub n_eval_rows: usize,
@@ -106,6 +135,8 @@ pub enum Intake {
 impl Intake {
     /// For what that algorithm learns from. Fails where the columns cannot be what it wants.
     pub fn new(algorithm: &dyn Algorithm, schema: &SchemaRef, options: &Options) -> Result<Self> {
+        // What cannot be searched is better refused before all rows are read.
+        Tuning::of(algorithm, options)?;
         let Learner::Events(learner) = algorithm.learner() else {
             return Ok(Self::Rows { schema: Arc::clone(schema), batches: Vec::new() });
         };
@@ -143,7 +174,8 @@ impl Intake {
 ///
 /// A recommender that was evaluated on held-out events is then fitted again on all of them: what customers bought last
 /// is what it should know best. Other models are the ones that were evaluated. `before` is an earlier version of the
-/// model, where there is one to start from.
+/// model, where there is one to start from. Options that are to be searched are found first, on a part of the rows that
+/// are learned from: the held-out ones have no part in it.
 pub fn train(
     algorithm: &dyn Algorithm,
     intake: Intake,
@@ -168,24 +200,32 @@ pub fn train(
         }
         (cx.progress)(step)
     };
-    let cx = FitContext { progress: &counted, ..*cx };
+    let tuning = Tuning::of(algorithm, options)?;
+    let reserved = Reserved::new(cx.reserve);
+    let reserve = |bytes: usize| reserved.add(bytes);
+    let fits = Fits {
+        kept: FitContext { progress: &counted, reserve: &reserve, ..*cx },
+        tried: FitContext { notice: &|_| (), reserve: &reserve, ..*cx },
+        reserved: &reserved,
+        tuning: tuning.as_ref(),
+    };
     let fitted = match (algorithm.learner(), intake) {
         (Learner::Rows(learner), Intake::Rows { schema, batches }) => {
             let rows = canonical_order(&schema, &batches)?;
             drop(batches);
-            train_on_rows(algorithm, learner, &rows, options, &cx)?
+            train_on_rows(algorithm, learner, &rows, options, &fits)?
         }
         (Learner::Events(learner), Intake::Events { names, builder, without_part }) => {
             without_part.into_iter().for_each(|remark| (cx.notice)(remark));
-            train_on_events(learner, &names, builder.finish()?, options, before, &cx)?
+            train_on_events(learner, &names, builder.finish()?, options, before, &fits)?
         }
         _ => return Err(Error::internal("rows were taken in for another algorithm")),
     };
-    let Fitted { model, evaluation, ranking, n_rows, n_eval_rows } = fitted;
+    let Fitted { model, evaluation, ranking, chosen, trials, n_rows, n_eval_rows } = fitted;
     let steps = steps.into_inner().map_err(|_| Error::internal("a training thread panicked"))?;
-    let options =
-        model.found_options().into_iter().fold(options.clone(), |options, (name, value)| options.with(name, value));
-    Ok(Trained { model, evaluation, ranking, steps, options, n_rows, n_eval_rows })
+    let found = model.found_options().into_iter();
+    let options = found.fold(chosen.clone(), |options, (name, value)| options.with(name, value));
+    Ok(Trained { model, evaluation, ranking, steps, trials, chosen, options, n_rows, n_eval_rows })
 }
 
 /// A model, and how good it was on rows that it had not seen.
@@ -193,14 +233,44 @@ struct Fitted {
     model: Arc<dyn Model>,
     evaluation: Vec<(String, Option<f64>)>,
     ranking: Vec<RankingMetric>,
+    chosen: Options,
+    trials: Vec<Trial>,
     n_rows: usize,
     n_eval_rows: usize,
 }
 
-impl Fitted {
-    /// Of which nothing is known but that it learned from so many rows.
-    fn unjudged(model: Arc<dyn Model>, n_rows: usize) -> Self {
-        Self { model, evaluation: Vec::new(), ranking: Vec::new(), n_rows, n_eval_rows: 0 }
+/// The circumstances of the models that are fitted in one training, one after the other.
+struct Fits<'a> {
+    /// Of those that are evaluated or kept.
+    kept: FitContext<'a>,
+    /// Of those that are only tried: their steps and remarks are nobody's.
+    tried: FitContext<'a>,
+    reserved: &'a Reserved<'a>,
+    tuning: Option<&'a Tuning>,
+}
+
+impl Fits<'_> {
+    /// The options to learn with and what was tried to find them; `judge` learns with some and says how good that was.
+    fn chosen(
+        &self,
+        options: &Options,
+        judge: &dyn Fn(&Options) -> Result<Vec<(String, Option<f64>)>>,
+    ) -> Result<(Options, Vec<Trial>)> {
+        match self.tuning {
+            None => Ok((options.clone(), Vec::new())),
+            Some(tuning) => tuning.search(options, &self.kept, judge),
+        }
+    }
+
+    fn on_rows(
+        &self,
+        cx: &FitContext,
+        learner: &dyn RowLearner,
+        rows: &RecordBatch,
+        options: &Options,
+    ) -> Result<Arc<dyn Model>> {
+        self.reserved.again();
+        learner.fit(cx, rows, options)
     }
 }
 
@@ -209,23 +279,32 @@ fn train_on_rows(
     learner: &dyn RowLearner,
     rows: &RecordBatch,
     options: &Options,
-    cx: &FitContext,
+    fits: &Fits,
 ) -> Result<Fitted> {
+    let cx = &fits.kept;
     let rows = learner.accept(cx, rows, options)?;
     let held_out = held_out_rows(algorithm.task(), &rows, options, cx.seed)?.map(BooleanArray::from);
     let (mut train, mut held_out) = match held_out {
         Some(marks) => {
-            let train = filter_record_batch(&rows, &datafusion::arrow::compute::not(&marks)?)?;
+            let train = filter_record_batch(&rows, &not(&marks)?)?;
             (train, Some(filter_record_batch(&rows, &marks)?))
         }
         None => (rows.clone(), None),
     };
-    let model = match learner.fit(cx, &train, options) {
+    let (chosen, trials) = fits.chosen(options, &|options| {
+        let marks = BooleanArray::from(tried_rows(&train, options, cx.seed)?);
+        let learned = filter_record_batch(&train, &not(&marks)?)?;
+        let model = fits.on_rows(&fits.tried, learner, &learned, options)?;
+        let values = model.evaluate(&filter_record_batch(&train, &marks)?, &PredictAsk::default())?;
+        Ok(model.metrics().into_iter().map(str::to_owned).zip(values).collect())
+    })?;
+    let options = &chosen;
+    let model = match fits.on_rows(cx, learner, &train, options) {
         // All rows were accepted, so it is the hold-out that took too many: a whole class, for instance.
         Err(error) if error.kind == Kind::Invalid && held_out.is_some() && chosen_by_us(options) => {
             (cx.notice)(too_few(&error));
             (train, held_out) = (rows, None);
-            learner.fit(cx, &train, options)?
+            fits.on_rows(cx, learner, &train, options)?
         }
         fitted => fitted?,
     };
@@ -234,7 +313,8 @@ fn train_on_rows(
         None => Vec::new(),
     };
     let n_eval_rows = held_out.as_ref().map_or(0, RecordBatch::num_rows);
-    Ok(Fitted { model, evaluation, ranking: Vec::new(), n_rows: train.num_rows(), n_eval_rows })
+    let n_rows = train.num_rows();
+    Ok(Fitted { model, evaluation, ranking: Vec::new(), chosen, trials, n_rows, n_eval_rows })
 }
 
 fn train_on_events(
@@ -243,8 +323,88 @@ fn train_on_events(
     events: Events,
     options: &Options,
     before: Option<&Artefact>,
-    cx: &FitContext,
+    fits: &Fits,
 ) -> Result<Fitted> {
+    let cx = &fits.kept;
+    let events = accepted(names, events, cx)?;
+    let n_rows = events.len();
+    let held_out = held_out_events(&events, None, options, cx.seed)?;
+    let learned: Vec<bool> = match &held_out {
+        Some(held_out) => held_out.iter().map(|out| !out).collect(),
+        None => vec![true; n_rows],
+    };
+    let (chosen, trials) = fits.chosen(options, &|options| {
+        if learner.recipe(options) != names.recipe {
+            return Err(Error::unsupported("options that change how rows are read cannot be searched"));
+        }
+        try_on_events(learner, names, &events, &learned, options, fits)
+    })?;
+    let options = &chosen;
+    let fit = |history: Result<History>| {
+        fits.reserved.again();
+        learner.fit(cx, history?, options, before)
+    };
+    let unjudged = |model: Arc<dyn Model>| Fitted {
+        model,
+        evaluation: Vec::new(),
+        ranking: Vec::new(),
+        chosen: chosen.clone(),
+        trials: trials.clone(),
+        n_rows,
+        n_eval_rows: 0,
+    };
+    let Some(held_out) = held_out else {
+        let history = History::of(names, &events, None);
+        drop(events);
+        return fit(history).map(unjudged);
+    };
+    let evaluated = match fit(History::of(names, &events, Some(&learned))) {
+        Err(error) if error.kind == Kind::Invalid && chosen_by_us(options) => {
+            (cx.notice)(too_few(&error));
+            return fit(History::of(names, &events, None)).map(unjudged);
+        }
+        fitted => fitted?,
+    };
+    let judged = judged(&*evaluated, &events, &held_out, &By::Activity, cx);
+    let n_eval_rows = held_out.iter().filter(|out| **out).count();
+    let (ranking, n_users, n_cold) = match &judged {
+        Ok(judged) => (judged.lines(), judged.n_users(), judged.n_cold_users()),
+        Err(_) => (Vec::new(), 0, 0),
+    };
+    let evaluation = evaluation(&*evaluated, judged.map(|judged| judged.short()), cx)?;
+    drop((evaluated, held_out, learned));
+    if !ranking.is_empty() {
+        (cx.notice)(format!(
+            "evaluated on {n_eval_rows} rows held out ({n_users} customers, {n_cold} of them new); fitting again on all rows"
+        ));
+    }
+    let history = History::of(names, &events, None);
+    drop(events);
+    let model = fit(history)?;
+    Ok(Fitted { model, evaluation, ranking, chosen, trials, n_rows, n_eval_rows })
+}
+
+/// How good a model with these options is on the last part of what is learned from.
+fn try_on_events(
+    learner: &dyn EventLearner,
+    names: &Names,
+    events: &Events,
+    learned: &[bool],
+    options: &Options,
+    fits: &Fits,
+) -> Result<Vec<(String, Option<f64>)>> {
+    let cx = &fits.tried;
+    let held_out = held_out_events(events, Some(learned), options, cx.seed)?
+        .ok_or_else(|| Error::invalid("too few rows to hold some out and try options on them"))?;
+    let learned: Vec<bool> = learned.iter().zip(&held_out).map(|(learned, out)| *learned && !out).collect();
+    fits.reserved.again();
+    let model = learner.fit(cx, History::of(names, events, Some(&learned))?, options, None)?;
+    let values = judged(&*model, events, &held_out, &By::Nothing, cx)?.short();
+    Ok(model.metrics().into_iter().map(str::to_owned).zip(values).collect())
+}
+
+/// The events that teach something, or why none does.
+pub(super) fn accepted(names: &Names, events: Events, cx: &FitContext) -> Result<Events> {
     let n_read = events.n_read;
     let events = if names.recipe.explicit { events } else { events.taught()? };
     if events.is_empty() {
@@ -257,43 +417,23 @@ fn train_on_events(
         };
         (cx.notice)(format!("skipped {} of {n_read} rows: {which}", n_read - events.len()));
     }
-    let n_rows = events.len();
-    let Some(held_out) = held_out_events(&events, options, cx.seed)? else {
-        let history = History::of(names, &events, None)?;
-        drop(events);
-        return Ok(Fitted::unjudged(learner.fit(cx, history, options, before)?, n_rows));
-    };
-    let learned: Vec<bool> = held_out.iter().map(|out| !out).collect();
-    let fit = |history: Result<History>| learner.fit(cx, history?, options, before);
-    let evaluated = match fit(History::of(names, &events, Some(&learned))) {
-        Err(error) if error.kind == Kind::Invalid && chosen_by_us(options) => {
-            (cx.notice)(too_few(&error));
-            return Ok(Fitted::unjudged(fit(History::of(names, &events, None))?, n_rows));
-        }
-        fitted => fitted?,
-    };
-    let judged = match evaluated.recommender() {
+    Ok(events)
+}
+
+/// How good a model of events is on those held out.
+pub(super) fn judged(
+    model: &dyn Model,
+    events: &Events,
+    held_out: &[bool],
+    by: &By,
+    cx: &FitContext,
+) -> Result<RankingEvaluation> {
+    match model.recommender() {
         Some(recommender) => {
-            evaluate_events(recommender, &events, Some(&held_out), &By::Activity, &|| (cx.progress)(Step::QUESTION))
+            evaluate_events(recommender, events, Some(held_out), by, &|| (cx.progress)(Step::QUESTION))
         }
         None => Err(Error::internal("what learned from events does not recommend")),
-    };
-    let n_eval_rows = held_out.iter().filter(|out| **out).count();
-    let (ranking, n_users, n_cold) = match &judged {
-        Ok(judged) => (judged.lines(), judged.n_users(), judged.n_cold_users()),
-        Err(_) => (Vec::new(), 0, 0),
-    };
-    let evaluation = evaluation(&*evaluated, judged.map(|judged| judged.short()), cx)?;
-    drop((evaluated, held_out, learned));
-    if !ranking.is_empty() {
-        (cx.notice)(format!(
-            "evaluated on {n_eval_rows} rows held out, of {n_users} customers with something new, {n_cold} of them unknown \
-             to the training; fitting again on all rows"
-        ));
     }
-    let history = History::of(names, &events, None)?;
-    drop(events);
-    Ok(Fitted { model: learner.fit(cx, history, options, before)?, evaluation, ranking, n_rows, n_eval_rows })
 }
 
 fn too_few(error: &Error) -> String {
@@ -313,148 +453,6 @@ fn evaluation(
             (cx.notice)(format!("the hold-out could not be evaluated: {error}"));
             Ok(Vec::new())
         }
-    }
-}
-
-/// Whether nobody asked for a hold-out by name.
-fn chosen_by_us(options: &Options) -> bool {
-    options.text("data_split_method").is_none_or(|method| method == "AUTO_SPLIT")
-}
-
-/// Fewer rows than this are all needed for learning.
-const MIN_ROWS_TO_SPLIT: usize = 50;
-
-/// Which rows are held out; `None`: none.
-fn held_out_rows(task: Task, rows: &RecordBatch, options: &Options, seed: u64) -> Result<Option<Vec<bool>>> {
-    let fraction = options.number("data_split_eval_fraction")?;
-    let column_given = options.text("data_split_col").map(|name| column(&rows.schema(), name)).transpose()?;
-    let by_column = |method: &str| {
-        column_given.ok_or_else(|| Error::invalid(format!("data_split_method {method} needs data_split_col")))
-    };
-    let held_out = match options.text("data_split_method").unwrap_or("AUTO_SPLIT") {
-        "NO_SPLIT" => return Ok(None),
-        "LEAVE_LAST" => return Err(only_for_recommenders()),
-        "RANDOM" => by_hash(row_hashes(rows, seed)?, fraction),
-        "SEQ" => {
-            let at = by_column("SEQ")?;
-            check_order(rows.column(at).data_type())?;
-            last(&numbers(rows.column(at))?, fraction)
-        }
-        "CUSTOM" => {
-            let at = by_column("CUSTOM")?;
-            check_marks(rows.column(at).data_type())?;
-            let marks = rows.column(at).as_boolean();
-            (0..marks.len()).map(|row| marks.is_valid(row) && marks.value(row)).collect()
-        }
-        _ if matches!(task, Task::Cluster | Task::Segment) || rows.num_rows() < MIN_ROWS_TO_SPLIT => return Ok(None),
-        _ => by_hash(row_hashes(rows, seed)?, fraction),
-    };
-    not_all(held_out)
-}
-
-/// Which events are held out; `None`: none.
-fn held_out_events(events: &Events, options: &Options, seed: u64) -> Result<Option<Vec<bool>>> {
-    let fraction = options.number("data_split_eval_fraction")?;
-    let by_column = |method: &str| {
-        events.split.as_ref().ok_or_else(|| Error::invalid(format!("data_split_method {method} needs data_split_col")))
-    };
-    let known = |value: &f64| (!value.is_nan()).then_some(*value);
-    let moment = |time: &i64| (*time != NO_TIME).then_some(*time);
-    let held_out = match options.text("data_split_method").unwrap_or("AUTO_SPLIT") {
-        "NO_SPLIT" => return Ok(None),
-        "LEAVE_LAST" => match &events.time {
-            Some(times) => last_of_each(events, times),
-            None => {
-                return Err(Error::invalid("data_split_method LEAVE_LAST needs a timestamp or a date in the query")
-                    .hint("give one and name it: time_col = '…'"));
-            }
-        },
-        "SEQ" => last(&by_column("SEQ")?.iter().map(known).collect::<Vec<_>>(), fraction),
-        "CUSTOM" => by_column("CUSTOM")?.iter().map(|mark| *mark > 0.0).collect(),
-        method => {
-            if method == "AUTO_SPLIT" && events.len() < MIN_ROWS_TO_SPLIT {
-                return Ok(None);
-            }
-            let latest = match &events.time {
-                Some(times) if method == "AUTO_SPLIT" => {
-                    Some(last(&times.iter().map(moment).collect::<Vec<_>>(), fraction))
-                }
-                _ => None,
-            };
-            match latest {
-                // Where all rows are of one moment, none is the latest.
-                Some(latest) if !latest.iter().all(|out| *out) => latest,
-                _ => by_hash(events.pair_hashes(seed), fraction),
-            }
-        }
-    };
-    not_all(held_out)
-}
-
-fn not_all(held_out: Vec<bool>) -> Result<Option<Vec<bool>>> {
-    if held_out.iter().all(|out| *out) {
-        return Err(Error::invalid("the split holds out every row: nothing is left to learn from"));
-    }
-    Ok(held_out.contains(&true).then_some(held_out))
-}
-
-fn by_hash(hashes: Vec<u64>, fraction: f64) -> Vec<bool> {
-    let limit = (fraction * u64::MAX as f64) as u64;
-    hashes.into_iter().map(|hash| hash < limit).collect()
-}
-
-/// The last by a value; those with the same value stay together, and what has none is early.
-fn last<T: PartialOrd + Copy>(values: &[Option<T>], fraction: f64) -> Vec<bool> {
-    let mut known: Vec<T> = values.iter().copied().flatten().collect();
-    let first_out = ((known.len() as f64) * (1.0 - fraction)).floor() as usize;
-    if first_out >= known.len() {
-        return vec![false; values.len()];
-    }
-    let (_, border, _) =
-        known.select_nth_unstable_by(first_out, |a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
-    let border = *border;
-    values.iter().map(|value| value.is_some_and(|value| value >= border)).collect()
-}
-
-/// Each customer's events of their last moment, if they have earlier ones.
-fn last_of_each(events: &Events, times: &[i64]) -> Vec<bool> {
-    let (mut first, mut last) = (vec![i64::MAX; events.users.len()], vec![NO_TIME; events.users.len()]);
-    for (user, time) in events.user.iter().zip(times) {
-        let user = *user as usize;
-        (first[user], last[user]) = (first[user].min(*time), last[user].max(*time));
-    }
-    let is_last = |(user, time): (&u32, &i64)| *time == last[*user as usize] && *time > first[*user as usize];
-    events.user.iter().zip(times).map(is_last).collect()
-}
-
-fn only_for_recommenders() -> Error {
-    Error::invalid("data_split_method LEAVE_LAST is for models that recommend")
-        .hint("use SEQ with data_split_col to hold out the last rows")
-}
-
-fn check_order(given: &DataType) -> Result<()> {
-    if given.is_numeric() || given.is_temporal() {
-        return Ok(());
-    }
-    let given = sql_name(given);
-    Err(Error::new(Kind::WrongType, format!("data_split_col must have an order in time, not be {given}"))
-        .hint("SEQ holds out the last rows by a number, date or timestamp"))
-}
-
-fn check_marks(given: &DataType) -> Result<()> {
-    if given == &DataType::Boolean {
-        return Ok(());
-    }
-    Err(Error::new(Kind::WrongType, format!("data_split_col must be boolean, not {}", sql_name(given)))
-        .hint("true marks the rows to hold out"))
-}
-
-/// Whether the column that a split is by can be split by.
-pub(super) fn check_split_column(options: &Options, given: &DataType) -> Result<()> {
-    match options.text("data_split_method") {
-        Some("SEQ") => check_order(given),
-        Some("CUSTOM") => check_marks(given),
-        _ => Ok(()),
     }
 }
 

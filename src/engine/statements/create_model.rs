@@ -20,11 +20,13 @@ use crate::engine::fitted::must_get_model;
 use crate::engine::rewrite::rewrite_query;
 use crate::engine::sources::{Source, sources};
 use crate::engine::statement::{self, Own, at_words, check_new_name, folded, model_name, syntax, take_words};
+use crate::engine::work::reserve;
 use crate::engine::{Answer, Run, Session, definitions, parameters};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Artefact;
 use crate::models::{
-    Algorithm, FitContext, Intake, ModelName, Options, Range, Step, Trained, Value, algorithm, declared_options, train,
+    Algorithm, FitContext, Intake, ModelName, Options, Range, Search, Step, Trained, Value, algorithm,
+    declared_options, train,
 };
 use crate::storage::{IfExists, NewModel};
 
@@ -155,6 +157,7 @@ fn value(parser: &mut Parser) -> Result<Value> {
                 .map_err(|_| Error::invalid(format!("{text} is not a number")))
         }
         Token::SingleQuotedString(text) if !negative => Ok(Value::Text(text)),
+        Token::Word(word) if !negative && parser.peek_token() == Token::LParen => search(parser, &word.value),
         Token::Word(word) if !negative => match word.value.to_lowercase().as_str() {
             "true" => Ok(Value::Bool(true)),
             "false" => Ok(Value::Bool(false)),
@@ -162,6 +165,45 @@ fn value(parser: &mut Parser) -> Result<Value> {
             _ => Ok(Value::Text(word.value)),
         },
         _ => parser.expected("a value", token).map_err(syntax),
+    }
+}
+
+/// The arguments of `hparam_range(low, high)` or `hparam_candidates(ARRAY[…])`: what a search is to try.
+fn search(parser: &mut Parser, function: &str) -> Result<Value> {
+    let function = function.to_lowercase();
+    parser.expect_token(&Token::LParen).map_err(syntax)?;
+    let search = match function.as_str() {
+        "hparam_range" => {
+            let low = bound(parser)?;
+            parser.expect_token(&Token::Comma).map_err(syntax)?;
+            Search::Range { low, high: bound(parser)? }
+        }
+        "hparam_candidates" => {
+            let _ = take_words(parser, &["ARRAY"]);
+            parser.expect_token(&Token::LBracket).map_err(syntax)?;
+            let mut candidates = Vec::new();
+            while !parser.consume_token(&Token::RBracket) {
+                candidates.push(value(parser)?);
+                if !parser.consume_token(&Token::Comma) && parser.peek_token() != Token::RBracket {
+                    return parser.expected(", or ]", parser.peek_token()).map_err(syntax);
+                }
+            }
+            Search::Candidates(candidates)
+        }
+        other => {
+            return Err(Error::invalid(format!("{other}() is no value of an option"))
+                .suggest(other, ["hparam_range", "hparam_candidates"]));
+        }
+    };
+    parser.expect_token(&Token::RParen).map_err(syntax)?;
+    Ok(Value::Search(search))
+}
+
+fn bound(parser: &mut Parser) -> Result<f64> {
+    match value(parser)? {
+        Value::Whole(bound) => Ok(bound as f64),
+        Value::Number(bound) => Ok(bound),
+        other => Err(Error::invalid(format!("hparam_range wants two numbers, not {other}"))),
     }
 }
 
@@ -380,12 +422,15 @@ impl CreateModel {
             "default_schema": session.context.state().config_options().catalog.default_schema,
             "task": format!("{:?}", algorithm.task()).to_lowercase(),
             "options": trained.options,
+            // Those of them that were not found from the data: what it is trained with again.
+            "chosen": trained.chosen,
             "inputs": signature.inputs,
             "label": signature.label,
             "evaluation": trained.evaluation,
             "ranking": trained.ranking,
             "steps": trained.steps,
             "sources": sources,
+            "trials": trained.trials,
             "n_rows": trained.n_rows,
             "n_eval_rows": trained.n_eval_rows,
             "seconds": seconds,
@@ -441,15 +486,6 @@ async fn fit(
         let _ = send.send(trained);
     });
     receive.await.map_err(|_| Error::internal("the training thread panicked"))?
-}
-
-/// More memory for a training that needs it whole, or the error that says how much it is.
-fn reserve(reserved: &MemoryReservation, bytes: usize) -> Result<()> {
-    reserved.try_grow(bytes).map_err(|_| {
-        let wanted = bytes as f64 / f64::from(1 << 30);
-        Error::new(Kind::OutOfMemory, format!("this training needs about {wanted:.1} GiB of memory, more than is left"))
-            .hint("start the server with a larger --memory-limit, or train on fewer products, or with fewer factors")
-    })
 }
 
 /// Tells of progress about once a second, however fast the steps come.

@@ -58,6 +58,7 @@ goldens!(
     popularity,
     predict,
     recommend,
+    refresh_model,
     rfm,
     segment,
     settings,

@@ -75,6 +75,11 @@ pub trait EventLearner: Send + Sync {
     fn traits(&self, _options: &Options) -> Vec<(Side, String)> {
         Vec::new()
     }
+    /// Whether what it learns from an earlier model is what it would learn anew. Where not, the earlier model, which saw all
+    /// rows, has no part in what is evaluated.
+    fn refreshes_exactly(&self) -> bool {
+        false
+    }
     /// Learns from a history. `before` is an earlier model of the same options, to start from where that helps.
     fn fit(
         &self,

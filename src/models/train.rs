@@ -340,10 +340,12 @@ fn train_on_events(
         try_on_events(learner, names, &events, &learned, options, fits)
     })?;
     let options = &chosen;
-    let fit = |history: Result<History>| {
+    let fit_from = |before, history: Result<History>| {
         fits.reserved.again();
         learner.fit(cx, history?, options, before)
     };
+    let fit = |history| fit_from(before, history);
+    let unseen = before.filter(|_| learner.refreshes_exactly());
     let unjudged = |model: Arc<dyn Model>| Fitted {
         model,
         evaluation: Vec::new(),
@@ -358,7 +360,7 @@ fn train_on_events(
         drop(events);
         return fit(history).map(unjudged);
     };
-    let evaluated = match fit(History::of(names, &events, Some(&learned))) {
+    let evaluated = match fit_from(unseen, History::of(names, &events, Some(&learned))) {
         Err(error) if error.kind == Kind::Invalid && chosen_by_us(options) => {
             (cx.notice)(too_few(&error));
             return fit(History::of(names, &events, None)).map(unjudged);

@@ -39,6 +39,8 @@ pub(in crate::engine) struct CreateModel {
     exists: IfExists,
     options: Vec<(String, Given)>,
     pub query: Box<ast::Query>,
+    /// Where its tables are found, if not where the session finds them.
+    default_schema: Option<String>,
 }
 
 /// The value of an option, or the parameter that brings it.
@@ -106,7 +108,7 @@ impl CreateModel {
         parser.expect_keyword(Keyword::AS).map_err(syntax)?;
         let mut query = parser.parse_query().map_err(syntax)?;
         rewrite_query(&mut query);
-        Ok(Some(Self { name, exists, options, query }))
+        Ok(Some(Self { name, exists, options, query, default_schema: None }))
     }
 }
 
@@ -284,9 +286,16 @@ impl Own for CreateModel {
 }
 
 impl CreateModel {
-    /// The same statement again, for a new version of a model under its present name.
-    pub(super) fn again(self, name: ModelName) -> Self {
-        Self { name, exists: IfExists::Replace, ..self }
+    /// The statement of an earlier version again, for a new version of the model under its present name.
+    pub(super) fn again(facts: &serde_json::Value, name: ModelName) -> Result<Self> {
+        let text = facts["statement"].as_str().ok_or_else(|| Error::corrupt("the model's statement is not kept"))?;
+        let default_schema = facts["default_schema"].as_str().map(str::to_owned);
+        Ok(Self { name, exists: IfExists::Replace, default_schema, ..Self::stored(text)? })
+    }
+
+    fn default_schema(&self, session: &Session) -> String {
+        let of_session = || session.context.state().config_options().catalog.default_schema.clone();
+        self.default_schema.clone().unwrap_or_else(of_session)
     }
 
     /// Reads, trains and commits a version. `before` is an earlier version to start from.
@@ -389,7 +398,8 @@ impl CreateModel {
         options: &Options,
         run: &Run,
     ) -> Result<Read> {
-        let state = session.context.state();
+        let mut state = session.context.state();
+        state.config_mut().options_mut().catalog.default_schema = self.default_schema(session);
         let statement = Sql::Statement(Box::new(ast::Statement::Query(self.query.clone())));
         let reserved =
             MemoryConsumer::new(format!("CREATE MODEL {}", self.name)).register(&state.runtime_env().memory_pool);
@@ -419,7 +429,7 @@ impl CreateModel {
         let facts = serde_json::json!({
             "statement": self.to_string(),
             // Where its tables are found when it is read again.
-            "default_schema": session.context.state().config_options().catalog.default_schema,
+            "default_schema": self.default_schema(session),
             "task": format!("{:?}", algorithm.task()).to_lowercase(),
             "options": trained.options,
             // Those of them that were not found from the data: what it is trained with again.

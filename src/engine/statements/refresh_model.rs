@@ -50,12 +50,7 @@ impl Own for RefreshModel {
         let version = model
             .version(model.default_version)
             .ok_or_else(|| Error::new(Kind::UnknownModel, format!("model \"{}\" has no default version", self.name)))?;
-        let statement = version.facts["statement"].as_str();
-        let statement = statement.ok_or_else(|| Error::corrupt("the model's statement is not kept"))?;
-        CreateModel::stored(statement)?
-            .again(self.name.clone())
-            .train(session, run, Some(model.default_version))
-            .await?;
+        CreateModel::again(&version.facts, self.name.clone())?.train(session, run, Some(version.version)).await?;
         Ok(Answer::Done("REFRESH MODEL".to_owned()))
     }
 }

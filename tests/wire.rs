@@ -25,6 +25,32 @@ const MANY: &str = "CREATE TABLE many AS SELECT u AS customer_id, (u * 31 + i * 
 const LONG_TRAINING: &str = "CREATE MODEL slow OPTIONS (model_type = 'matrix_factorization', num_factors = 64, \
      max_iterations = 1000) AS SELECT customer_id, product_id FROM many";
 
+/// A plan reads the state that it was made for: what was prepared before a commit is planned anew after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_prepared_sees_later_commits() {
+    let server = TestServer::start().await;
+    let connection = server.connect().await;
+    connection.run(BOARD).await;
+    let client = &connection.client;
+    let count = client.prepare("SELECT count(*) FROM had WHERE customer_id = $1").await.unwrap();
+    let recommended =
+        client.prepare("SELECT product_id FROM recommend('taste', $1, k => 1, fresh => true)").await.unwrap();
+    let had = client.query_one(&count, &[&7i64]).await.unwrap().get::<_, i64>(0);
+    let first = client.query_one(&recommended, &[&7i64]).await.unwrap().get::<_, i64>(0);
+
+    // From another connection, as a shop would.
+    let insert = format!("INSERT INTO had (customer_id, product_id) VALUES (7, {first})");
+    server.connect().await.run(&insert).await;
+    assert_eq!(client.query_one(&count, &[&7i64]).await.unwrap().get::<_, i64>(0), had + 1);
+    let next = client.query(&recommended, &[&7i64]).await.unwrap();
+    assert!(next.iter().all(|row| row.get::<_, i64>(0) != first), "{first} is recommended though it was bought");
+
+    // What it returns stays what was promised.
+    server.connect().await.run("CREATE OR REPLACE TABLE had AS SELECT 'x' AS customer_id, 1 AS product_id").await;
+    let error = client.query(&count, &[&7i64]).await.unwrap_err();
+    assert!(error.code().is_some(), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parameters_reach_functions_of_models() {
     let server = TestServer::start().await;

@@ -7,34 +7,10 @@ import os
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-VENV = Path(os.environ.get("PEER_VENVS", Path.home() / ".cache/cohort-peers")) / "bench"
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from environment import enter_environment
 
-
-def enter_environment():
-    """Goes on in the environment of requirements.txt, made if it is not there."""
-    import subprocess
-    import venv
-
-    if Path(sys.prefix).resolve() == VENV.resolve():
-        return
-    made = VENV / "ready"
-    wanted = (HERE / "requirements.txt").read_text()
-    if not made.exists() or made.read_text() != wanted:
-        venv.create(VENV, with_pip=True)
-        subprocess.run([VENV / "bin/python", "-m", "pip", "install", "-q", "-r", HERE / "requirements.txt"], check=True)
-        made.write_text(wanted)
-    # Python finds its environment by the name it is called by.
-    python = str(VENV / "bin/python")
-    os.execv(python, [python, __file__, *sys.argv[1:]])
-
-
-enter_environment()
-THREADS = os.environ.get("PEER_THREADS", "2")
-for pool in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
-    os.environ.setdefault(pool, THREADS)
-# implicit has threads of its own and asks for this; scikit-learn's k-means sets its pools itself.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+THREADS = enter_environment()
 
 import argparse
 import importlib.metadata

@@ -15,6 +15,7 @@ use datafusion::datasource::MemTable;
 use datafusion::error::Result as DataFusionResult;
 use serde_json::Value;
 
+use crate::engine::sources::Source;
 use crate::error::Result;
 use crate::models::{ALGORITHMS, declared_options};
 use crate::storage::{ModelRow, ModelVersion, Store};
@@ -82,7 +83,8 @@ pub const MODELS: SystemTable = SystemTable {
 
 const MODEL_VERSIONS: SystemTable = SystemTable {
     name: "model_versions",
-    doc: "One row a version of a model, with the statement that trained it and a hash of what it learned.",
+    doc: "One row a version of a model, with the statement that trained it, the tables it read and how many commits each of \
+          them had seen (`public.orders@12`), and a hash of what it learned.",
     columns: &[
         ("model_schema", Cell::Text),
         ("model_name", Cell::Text),
@@ -91,6 +93,7 @@ const MODEL_VERSIONS: SystemTable = SystemTable {
         ("status", Cell::Text),
         ("failure", Cell::Text),
         ("statement", Cell::Text),
+        ("trained_on", Cell::Text),
         ("seed", Cell::Whole),
         ("trained_rows", Cell::Whole),
         ("held_out_rows", Cell::Whole),
@@ -107,6 +110,7 @@ const MODEL_VERSIONS: SystemTable = SystemTable {
                 status(version).into(),
                 version.failure.clone().into(),
                 facts["statement"].clone(),
+                trained_on(facts).into(),
                 facts["options"]["seed"].clone(),
                 facts["n_rows"].clone(),
                 facts["n_eval_rows"].clone(),
@@ -118,6 +122,13 @@ const MODEL_VERSIONS: SystemTable = SystemTable {
         })
     },
 };
+
+/// The tables of a training and their versions, as `schema.table@version`.
+fn trained_on(facts: &Value) -> Option<String> {
+    let sources: Vec<Source> = serde_json::from_value(facts["sources"].clone()).ok()?;
+    let named = |source: &Source| format!("{}.{}@{}", source.schema, source.table, source.version);
+    Some(sources.iter().map(named).collect::<Vec<_>>().join(", "))
+}
 
 const MODEL_OPTIONS: SystemTable = SystemTable {
     name: "model_options",

@@ -126,6 +126,9 @@ impl Planner for Context<'_> {
         let plan = planning.ok_or_else(|| Error::internal("planning a training query waits"))?;
         plan.map_err(|error| {
             let error = Error::from(error);
+            if error.kind == Kind::Unsupported {
+                return error;
+            }
             let message = format!("the query that trained model \"{}\" cannot run: {error}", fitted.asked);
             Error { message, ..error }
         })

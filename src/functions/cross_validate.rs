@@ -133,13 +133,12 @@ fn table(folds: &[FoldResult]) -> Result<RecordBatch> {
             n_eval_rows.push(Some(fold.n_eval_rows as i64));
         }
     }
-    let summaries: [(&str, fn(&[f64]) -> Option<f64>); 2] = [("mean", mean), ("std", deviation)];
-    for (name, summary) in summaries {
+    for (name, is_mean) in [("mean", true), ("std", false)] {
         for (at, (metric, _)) in folds.first().iter().flat_map(|fold| fold.metrics.iter().enumerate()) {
             let known: Vec<f64> = folds.iter().filter_map(|fold| fold.metrics.get(at)?.1).collect();
             names.push(name.to_owned());
             metrics.push(metric.clone());
-            values.push(summary(&known));
+            values.push(if is_mean { mean(&known) } else { deviation(&known) });
             n_rows.push(None);
             n_eval_rows.push(None);
         }

@@ -12,8 +12,8 @@ use crate::models::reserve::Reserved;
 use crate::models::split::Folds;
 use crate::models::train::{accepted, judged};
 use crate::models::{
-    Algorithm, EventLearner, FitContext, History, Intake, Learner, Names, Options, PredictAsk, RowLearner, Strategy,
-    Task,
+    Algorithm, EventLearner, FitContext, History, Intake, Learner, Metrics, Names, Options, PredictAsk, RowLearner,
+    Strategy, Task,
 };
 
 /// What came of one fold.
@@ -23,7 +23,7 @@ pub struct FoldResult {
     pub n_rows: usize,
     pub n_eval_rows: usize,
     /// As [`crate::models::Model::evaluate`] gives them.
-    pub metrics: Vec<(String, Option<f64>)>,
+    pub metrics: Metrics,
 }
 
 /// Trains on every fold of the rows that were taken in, and judges each model on what it has not seen.

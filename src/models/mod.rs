@@ -39,8 +39,8 @@ pub use recommender::{
 pub use registry::{Fitted, ModelName, ModelStore, Registry};
 pub use selection::{Cap, Selection};
 pub use split::Strategy;
-pub use train::{Intake, Trained, TrainingStep, common_options, declared_options, train};
-pub use tuning::Trial;
+pub use train::{Intake, Metrics, Trained, TrainingStep, common_options, declared_options, train};
+pub use tuning::{SEARCH_OPTIONS, Trial};
 
 /// Every way to learn. Parsing, option checks, the manual and the conformance tests read this list.
 pub const ALGORITHMS: &[&dyn Algorithm] = &[

@@ -18,6 +18,14 @@ pub struct Opt {
     pub doc: &'static str,
 }
 
+impl Opt {
+    /// Whether that is its name, or one that other libraries know it by; case does not matter.
+    pub fn is_called(&self, name: &str) -> bool {
+        let name = name.to_lowercase();
+        self.name == name || self.aliases.contains(&name.as_str())
+    }
+}
+
 /// What an option accepts.
 #[derive(Debug, Clone, Copy)]
 pub enum Range {
@@ -66,11 +74,9 @@ impl Options {
     ) -> Result<Self> {
         let mut values = BTreeMap::new();
         for (name, value) in given {
-            let wanted = name.to_lowercase();
-            let known = |opt: &&Opt| opt.name == wanted || opt.aliases.contains(&wanted.as_str());
-            let Some(opt) = declared.clone().find(known) else {
+            let Some(opt) = declared.clone().find(|opt| opt.is_called(&name)) else {
                 let error = Error::invalid(format!("unknown option \"{name}\" of model type {model_type}"));
-                return Err(error.suggest(&wanted, declared.clone().map(|opt| opt.name)));
+                return Err(error.suggest(&name, declared.clone().map(|opt| opt.name)));
             };
             if values.insert(opt.name.to_owned(), opt.range.check(opt.name, value)?).is_some() {
                 return Err(Error::invalid(format!("option \"{}\" is given twice", opt.name)));
@@ -206,7 +212,8 @@ impl Range {
                     _ => Err(Error::invalid(format!("option \"{name}\" is {self}: it has no range to search"))
                         .hint(format!("{name} = hparam_candidates(ARRAY['…', '…'])"))),
                 };
-                (bound(low)?, bound(high)?);
+                bound(low)?;
+                bound(high)?;
                 if low >= high {
                     return Err(Error::invalid(format!("option \"{name}\": hparam_range({low}, {high}) is empty"))
                         .hint("the lower bound comes first"));

@@ -100,12 +100,15 @@ pub fn declared_options(algorithm: &'static dyn Algorithm) -> impl Iterator<Item
     events.iter().chain(algorithm.options()).chain(COMMON.iter())
 }
 
+/// The names of metrics and their values; `None`: not defined on the rows that were judged.
+pub type Metrics = Vec<(String, Option<f64>)>;
+
 /// A fitted model and what there is to say about its training.
 #[derive(Debug)]
 pub struct Trained {
     pub model: Arc<dyn Model>,
     /// Metric name and value on the rows held out; empty where none were.
-    pub evaluation: Vec<(String, Option<f64>)>,
+    pub evaluation: Metrics,
     /// Of a recommender all that can be said of its rankings for the rows held out.
     pub ranking: Vec<RankingMetric>,
     pub steps: Vec<TrainingStep>,
@@ -129,7 +132,7 @@ pub struct TrainingStep {
 /// The rows of a training query on their way in: as they are, or as events.
 pub enum Intake {
     Rows { schema: SchemaRef, batches: Vec<RecordBatch> },
-    Events { names: Names, builder: Box<EventsBuilder>, without_part: Vec<String> },
+    Events { names: Box<Names>, builder: Box<EventsBuilder>, without_part: Vec<String> },
 }
 
 impl Intake {
@@ -148,7 +151,7 @@ impl Intake {
             format!("column \"{name}\" of type {data_type} is not learned from{cure}")
         });
         let without_part = without_part.collect();
-        Ok(Self::Events { names, builder: Box::new(EventsBuilder::new(schema, roles)), without_part })
+        Ok(Self::Events { names: Box::new(names), builder: Box::new(EventsBuilder::new(schema, roles)), without_part })
     }
 
     pub fn push(&mut self, rows: RecordBatch) -> Result<()> {
@@ -231,7 +234,7 @@ pub fn train(
 /// A model, and how good it was on rows that it had not seen.
 struct Fitted {
     model: Arc<dyn Model>,
-    evaluation: Vec<(String, Option<f64>)>,
+    evaluation: Metrics,
     ranking: Vec<RankingMetric>,
     chosen: Options,
     trials: Vec<Trial>,
@@ -251,11 +254,7 @@ struct Fits<'a> {
 
 impl Fits<'_> {
     /// The options to learn with and what was tried to find them; `judge` learns with some and says how good that was.
-    fn chosen(
-        &self,
-        options: &Options,
-        judge: &dyn Fn(&Options) -> Result<Vec<(String, Option<f64>)>>,
-    ) -> Result<(Options, Vec<Trial>)> {
+    fn chosen(&self, options: &Options, judge: &dyn Fn(&Options) -> Result<Metrics>) -> Result<(Options, Vec<Trial>)> {
         match self.tuning {
             None => Ok((options.clone(), Vec::new())),
             Some(tuning) => tuning.search(options, &self.kept, judge),
@@ -394,7 +393,7 @@ fn try_on_events(
     learned: &[bool],
     options: &Options,
     fits: &Fits,
-) -> Result<Vec<(String, Option<f64>)>> {
+) -> Result<Metrics> {
     let cx = &fits.tried;
     let held_out = held_out_events(events, Some(learned), options, cx.seed)?
         .ok_or_else(|| Error::invalid("too few rows to hold some out and try options on them"))?;
@@ -443,11 +442,7 @@ fn too_few(error: &Error) -> String {
 }
 
 /// The metrics under their names. A hold-out without a known label or a new product is no reason to lose the model.
-fn evaluation(
-    model: &dyn Model,
-    values: Result<Vec<Option<f64>>>,
-    cx: &FitContext,
-) -> Result<Vec<(String, Option<f64>)>> {
+fn evaluation(model: &dyn Model, values: Result<Vec<Option<f64>>>, cx: &FitContext) -> Result<Metrics> {
     match values {
         Ok(values) => Ok(model.metrics().into_iter().map(str::to_owned).zip(values).collect()),
         Err(error) if error.kind == Kind::Cancelled => Err(error),

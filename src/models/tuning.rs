@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::kernels::Step;
-use crate::models::{Algorithm, FitContext, Options, Range, Search, Value};
+use crate::models::{Algorithm, FitContext, Metrics, Options, Range, Search, Value};
 
 /// The options that say how to search; a fitted model has none of them.
-const OWN: [&str; 3] = ["num_trials", "hparam_tuning_objectives", "hparam_tuning_algorithm"];
+pub const SEARCH_OPTIONS: [&str; 3] = ["num_trials", "hparam_tuning_objectives", "hparam_tuning_algorithm"];
 
 /// The metric that is made best where none is named: the first of these that the model is judged by.
 const USUAL: [&str; 5] =
@@ -31,7 +31,7 @@ pub struct Trial {
     pub trial_id: usize,
     pub hyperparameters: BTreeMap<String, Value>,
     /// The metrics on the rows that it was judged on.
-    pub evaluation: Vec<(String, Option<f64>)>,
+    pub evaluation: Metrics,
     /// The one of them that is made best.
     pub objective: Option<f64>,
     pub training_seconds: f64,
@@ -61,7 +61,7 @@ impl Tuning {
         }
         let given = options.whole("num_trials").ok();
         if space.is_empty() {
-            return match OWN.iter().find(|name| options.iter().any(|(given, _)| given == **name)) {
+            return match SEARCH_OPTIONS.iter().find(|name| options.iter().any(|(given, _)| given == **name)) {
                 None => Ok(None),
                 Some(name) => Err(Error::invalid(format!("{name} is given, and nothing to search")).hint(
                     "say what to try: l2_reg = hparam_range(0.1, 100), num_factors = hparam_candidates(ARRAY[16, 32])",
@@ -85,7 +85,7 @@ impl Tuning {
         &self,
         options: &Options,
         cx: &FitContext,
-        judge: &dyn Fn(&Options) -> Result<Vec<(String, Option<f64>)>>,
+        judge: &dyn Fn(&Options) -> Result<Metrics>,
     ) -> Result<(Options, Vec<Trial>)> {
         let mut trials: Vec<Trial> = Vec::with_capacity(self.trials.len());
         let mut best: Option<(usize, f64)> = None;
@@ -175,7 +175,7 @@ fn is_loss(metric: &str) -> bool {
 
 /// The options with those of a trial, and without those that say how to search.
 fn with(options: &Options, hyperparameters: &BTreeMap<String, Value>) -> Options {
-    let options = OWN.iter().fold(options.clone(), |options, name| options.without(name));
+    let options = SEARCH_OPTIONS.iter().fold(options.clone(), |options, name| options.without(name));
     hyperparameters.iter().fold(options, |options, (name, value)| options.with(name, value.clone()))
 }
 

@@ -25,7 +25,7 @@ use crate::engine::{Answer, Run, Session, definitions, parameters};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Artefact;
 use crate::models::{
-    Algorithm, FitContext, Intake, ModelName, Options, Range, Search, Step, Trained, Value, algorithm,
+    Algorithm, FitContext, Intake, ModelName, Options, Range, SEARCH_OPTIONS, Search, Step, Trained, Value, algorithm,
     declared_options, train,
 };
 use crate::storage::{IfExists, NewModel};
@@ -290,7 +290,29 @@ impl CreateModel {
     pub(super) fn again(facts: &serde_json::Value, name: ModelName) -> Result<Self> {
         let text = facts["statement"].as_str().ok_or_else(|| Error::corrupt("the model's statement is not kept"))?;
         let default_schema = facts["default_schema"].as_str().map(str::to_owned);
-        Ok(Self { name, exists: IfExists::Replace, default_schema, ..Self::stored(text)? })
+        let again = Self { name, exists: IfExists::Replace, default_schema, ..Self::stored(text)? };
+        Ok(again.settled(&serde_json::from_value::<Option<Options>>(facts["chosen"].clone())?.unwrap_or_default()))
+    }
+
+    /// With what a search found in place of the search.
+    fn settled(mut self, chosen: &Options) -> Self {
+        let is_search = |given: &Given| matches!(given, Given::Value(Value::Search(_)));
+        let model_type = self.options.iter().find(|(key, _)| key == "model_type");
+        let Some((_, Given::Value(model_type))) = model_type.filter(|_| self.options.iter().any(|o| is_search(&o.1)))
+        else {
+            return self;
+        };
+        let Ok(algorithm) = algorithm(&model_type.to_string()) else { return self };
+        let declared =
+            |key: &str| declared_options(algorithm).find(|option| option.is_called(key)).map(|option| option.name);
+        for (key, given) in self.options.iter_mut().filter(|(_, given)| is_search(given)) {
+            let found = declared(key).and_then(|name| chosen.iter().find(|(chosen, _)| *chosen == name));
+            if let Some((_, value)) = found {
+                *given = Given::Value(value.clone());
+            }
+        }
+        self.options.retain(|(key, _)| declared(key).is_none_or(|name| !SEARCH_OPTIONS.contains(&name)));
+        self
     }
 
     fn default_schema(&self, session: &Session) -> String {
@@ -359,9 +381,8 @@ impl CreateModel {
             _ => None,
         };
         let type_of = |key: &str| {
-            let option = algorithm.and_then(|algorithm| {
-                declared_options(algorithm).find(|option| option.name == key || option.aliases.contains(&key))
-            });
+            let option =
+                algorithm.and_then(|algorithm| declared_options(algorithm).find(|option| option.is_called(key)));
             match option.map(|option| option.range) {
                 Some(Range::Whole { .. }) => DataType::Int64,
                 Some(Range::Number { .. }) => DataType::Float64,

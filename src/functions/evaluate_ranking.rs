@@ -68,7 +68,10 @@ impl Function for EvaluateRanking {
                      who had it. coverage: share of all products recommended to anyone. gini: how unequally often products \
                      are recommended, 0 to 1",
                 ),
-                ("ci_low, ci_high", "95 % bootstrap interval over customers; NULL for coverage and gini"),
+                (
+                    "ci_low, ci_high",
+                    "95 % bootstrap interval over customers, of more than 20,000 by the normal law; NULL for coverage and gini",
+                ),
                 ("baseline, baseline_ci_low, baseline_ci_high", "the same of the popularity ranking"),
                 ("n_users", "customers with at least one product to be found"),
                 ("n_cold_users", "of those, how many the model did not know"),

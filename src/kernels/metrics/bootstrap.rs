@@ -12,7 +12,7 @@ const DRAWN: usize = 20_000;
 
 /// Rows of the same few measurements, of which means are wanted: one row a person, one column a measure.
 ///
-/// What it says depends on the rows and their order alone. It never holds more than [`DRAWN`] rows.
+/// What it says depends on the rows and their order alone. It never holds more than 20,000 rows.
 #[derive(Debug, Clone)]
 pub struct Sample {
     n_columns: usize,

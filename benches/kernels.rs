@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use cohort::kernels::csr::Csr;
-use cohort::kernels::{als, kmeans, logistic, topk};
+use cohort::kernels::{als, item_knn, kmeans, logistic, topk};
 use ndarray::{Array1, Array2};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -22,7 +22,7 @@ fn main() {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).unwrap_or_default();
     let bench = Bench { filter };
     println!("{:<36} {:>12} {:>12} {:>6} {:>16}", "kernel", "median", "fastest", "runs", "elements/s");
-    for kernel in [als, topk, kmeans, logistic] {
+    for kernel in [als, topk, item_knn, kmeans, logistic] {
         kernel(&bench);
     }
 }
@@ -95,6 +95,24 @@ fn topk(bench: &Bench) {
             topk::top_k(black_box(&query)).unwrap()
         });
     }
+}
+
+fn item_knn(bench: &Bench) {
+    let interactions = shopping(40_000, 8_000, 25);
+    for (name, similarity) in
+        [("cosine", item_knn::Similarity::Cosine), ("bm25", item_knn::Similarity::Bm25 { k1: 1.2, b: 0.75 })]
+    {
+        let options = item_knn::Options { similarity, neighbors: 20, shrinkage: 0.0 };
+        bench.time(&format!("item_knn/{name}-20n-40000x8000-1m"), interactions.nnz(), || {
+            item_knn::fit(black_box(&interactions), &options, &|_| true).unwrap()
+        });
+    }
+    let options = item_knn::Options { similarity: item_knn::Similarity::Cosine, neighbors: 20, shrinkage: 0.0 };
+    let neighbors = item_knn::fit(&interactions, &options, &|_| true).unwrap().matrix;
+    let had: Vec<(&[u32], &[f32])> = (0..interactions.n_rows).map(|user| interactions.row(user)).collect();
+    let seen: Vec<&[u32]> = had.iter().map(|(items, _)| *items).collect();
+    let query = item_knn::Query { neighbors: &neighbors, had: &had, k: 10, seen: Some(&seen), candidates: None };
+    bench.time("item_knn/rank-40000x8000-k10", interactions.nnz(), || item_knn::rank(black_box(&query)).unwrap());
 }
 
 fn kmeans(bench: &Bench) {

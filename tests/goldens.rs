@@ -50,6 +50,7 @@ goldens!(
     evaluate,
     evaluate_ranking,
     explain,
+    item_knn,
     keys,
     kmeans,
     limits,

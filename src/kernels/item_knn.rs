@@ -32,7 +32,7 @@ use weights::Weights;
 pub enum Similarity {
     /// The angle between the items' columns: `w = r`, `a = b = 1 / |w|`.
     Cosine,
-    /// The same of `w = √r · idf(u)` with `idf(u) = ln n_items − ln(1 + n_u)`: who had few items says more of each.
+    /// The same of `w = √r · idf(u)` with `idf(u) = ln(n_items / (1 + n_u))`: who had few items says more of each.
     TfIdf,
     /// Okapi BM25, with items as documents and users as their words: `w = r (k1 + 1) / (r + k1 · l) · idf(u)` with
     /// `l = 1 − b + b · Σᵤ r / (its mean over items)`, and `a = b = 1`. It has no upper bound.
@@ -48,7 +48,8 @@ pub struct Options {
     pub similarity: Similarity,
     /// How many are kept of each item; at least 1.
     pub neighbors: usize,
-    /// Of a pair that `n` users had, `n / (n + shrinkage)` of the similarity counts; 0 or more.
+    /// Of a pair that `n` users had, `n / (n + shrinkage)` of the similarity counts; 0 or more. Users of whom nothing
+    /// weighs anything are not among the `n`.
     pub shrinkage: f32,
 }
 
@@ -75,6 +76,17 @@ pub fn fit(interactions: &Csr, options: &Options, progress: Progress) -> Result<
     Neighbors::of(found.into_iter().map(|(found, ())| found))
 }
 
+/// No fewer than the neighbors that [`fit`] keeps of all items together, each of which takes 16 bytes on the way.
+pub fn most_neighbors(interactions: &Csr, neighbors: usize) -> usize {
+    let mut met = vec![0usize; interactions.n_cols];
+    for user in 0..interactions.n_rows {
+        let items = interactions.row(user).0;
+        items.iter().for_each(|item| met[*item as usize] += items.len() - 1);
+    }
+    let others = interactions.n_cols.saturating_sub(1);
+    met.into_iter().map(|met| met.min(neighbors).min(others)).sum()
+}
+
 impl Neighbors {
     /// From what was found for each item in turn.
     fn of(found: impl ExactSizeIterator<Item = Found>) -> Result<Neighbors> {
@@ -92,7 +104,9 @@ impl Neighbors {
             found.neighbors.sort_unstable_by_key(|(item, _)| *item);
             for (item, similarity) in found.neighbors {
                 if !similarity.is_finite() {
-                    return Err(Error::invalid("the similarities grew beyond all bounds").hint("scale the ratings down"));
+                    return Err(
+                        Error::invalid("the similarities grew beyond all bounds").hint("scale the ratings down")
+                    );
                 }
                 matrix.columns.push(item);
                 matrix.values.push(similarity);
@@ -164,9 +178,8 @@ mod tests {
         }
         let of_user = |user: usize| r[user].iter().sum::<f64>();
         let of_item = |item: usize| r.iter().map(|ratings| ratings[item]).sum::<f64>();
-        let idf = |user: usize| {
-            (n_items as f64).ln() - (1.0 + r[user].iter().filter(|rating| **rating > 0.0).count() as f64).ln()
-        };
+        let idf =
+            |user: usize| (n_items as f64 / (1.0 + r[user].iter().filter(|rating| **rating > 0.0).count() as f64)).ln();
         let mean = (0..n_items).map(of_item).sum::<f64>() / n_items as f64;
         let w = |user: usize, item: usize| match options.similarity {
             _ if r[user][item] == 0.0 => 0.0,
@@ -181,7 +194,7 @@ mod tests {
         };
         let length = |item: usize| (0..n_users).map(|user| w(user, item).powi(2)).sum::<f64>().sqrt();
         let one = |j: usize, i: usize| {
-            let both = |user: &usize| r[*user][j] > 0.0 && r[*user][i] > 0.0;
+            let both = |user: &usize| w(*user, j) * w(*user, i) > 0.0;
             let sum: f64 = (0..n_users).map(|user| w(user, j) * w(user, i)).sum();
             if i == j || sum == 0.0 {
                 return 0.0;
@@ -205,6 +218,7 @@ mod tests {
         assert_eq!(found.matrix.columns, [1, 0, 2, 1]);
         assert!(near(&found.matrix.values, &[two_of_three, two_of_three, one_of_three, one_of_three]), "{found:?}");
         assert_eq!((found.matrix.row(3).0, &found.beyond[..]), (&[][..], &[0.0; 4][..]));
+        assert_eq!((most_neighbors(&worked_example(), 5), most_neighbors(&worked_example(), 1)), (6, 3));
 
         // Of one neighbor the better stays; what was left out is remembered.
         let found = quietly(&worked_example(), &Options { neighbors: 1, ..COSINE });
@@ -364,6 +378,7 @@ mod tests {
                 prop_assert!(best.len() == values.len(), "{:?} for {:?}", values, best);
                 prop_assert!(values.iter().zip(&best).all(|(a, b)| near(*a, *b)), "{:?} for {:?}", values, best);
             }
+            prop_assert!(found.matrix.nnz() <= most_neighbors(&interactions, neighbors));
         }
     }
 }

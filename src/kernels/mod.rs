@@ -4,6 +4,7 @@ pub mod als;
 pub mod cholesky;
 pub mod csr;
 pub mod dense;
+pub mod item_knn;
 pub mod kmeans;
 pub mod lbfgs;
 pub mod logistic;

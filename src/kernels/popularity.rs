@@ -19,6 +19,11 @@ pub fn counts(interactions: &Csr) -> Vec<f64> {
     counts
 }
 
+/// The number of users with a weight above zero for any item.
+pub fn active_users(interactions: &Csr) -> usize {
+    (0..interactions.n_rows).filter(|user| interactions.row(*user).1.iter().any(|weight| *weight > 0.0)).count()
+}
+
 /// Every item, best first: by [`counts`], ties by the sum of the weights, then by lower id.
 pub fn ranking(interactions: &Csr) -> Vec<u32> {
     let counts = counts(interactions);
@@ -80,6 +85,7 @@ mod tests {
         let interactions = Csr::from_triplets(3, 4, &entries).unwrap();
         assert_eq!(counts(&interactions), [1.0, 2.0, 2.0, 0.0]);
         assert_eq!(ranking(&interactions), [2, 1, 0, 3]);
+        assert_eq!(active_users(&Csr::from_triplets(4, 1, &[(0, 0, 1.0), (2, 0, 0.0)]).unwrap()), 1);
     }
 
     #[test]

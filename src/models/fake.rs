@@ -51,7 +51,7 @@ impl Recommender for Fake {
 
     fn rank(&self, tastes: &[Taste], ask: &Ask) -> Result<Vec<Vec<(u32, f32)>>> {
         let ranked = |taste: &Taste| {
-            let user = if let Taste::Known(user) = taste { *user } else { 0 };
+            let user = if let Taste::Known(user) | Taste::Changed(user, _) = taste { *user } else { 0 };
             let seen = taste.seen(&self.history);
             let allowed = |item: &u32| {
                 !(ask.exclude_seen && seen.contains(item))
@@ -65,7 +65,7 @@ impl Recommender for Fake {
 
     /// A half of the score is the first product's, a quarter each other's, and the rest nobody's.
     fn explain(&self, taste: Taste, item: u32) -> Result<Explanation> {
-        let user = if let Taste::Known(user) = taste { user } else { 0 };
+        let user = if let Taste::Known(user) | Taste::Changed(user, _) = taste { user } else { 0 };
         let score = (self.score)(user, item);
         let share = |(at, item): (usize, &u32)| (*item, if at == 0 { score / 2.0 } else { score / 4.0 });
         let because: Vec<(u32, f32)> = taste.seen(&self.history).iter().enumerate().map(share).collect();

@@ -28,7 +28,9 @@ pub struct History {
     pub seen: Csr,
     /// The same, products × customers; made when it is first asked for.
     seen_by_item: OnceLock<Csr>,
-    /// All products, the most popular first, each with the share of customers who had it.
+    /// The same of the last [`Recipe::window_days`] alone, where there is such a window.
+    pub recent: Option<Csr>,
+    /// All products, the most popular first, each with the share of customers who had it; in the window, if there is one.
     pub popular: Vec<(u32, f32)>,
     pub traits: Vec<Traits>,
     pub n_rows: usize,
@@ -67,8 +69,18 @@ pub struct Recipe {
     pub explicit: bool,
     /// Days after which a row counts half.
     pub half_life: Option<f64>,
+    /// Days before the last row of which rows count for what is popular.
+    #[serde(default)]
+    pub window_days: Option<f64>,
     /// Whether products and customers of whom only traits are known belong to the history.
     pub keeps_strangers: bool,
+}
+
+impl Recipe {
+    /// The days by which rows grow old, where they do.
+    fn ages(&self) -> Option<f64> {
+        self.half_life.or(self.window_days)
+    }
 }
 
 /// Options of everything that learns from events.
@@ -132,7 +144,7 @@ impl History {
     /// Of the events for which `kept` holds (or of all): those of them that teach something.
     pub fn of(names: &Names, events: &Events, kept: Option<&[bool]>) -> Result<Self> {
         let recipe = &names.recipe;
-        let as_of = match (recipe.half_life, &events.time) {
+        let as_of = match (recipe.ages(), &events.time) {
             (Some(_), Some(times)) => {
                 let counted = |(row, time): (usize, &i64)| is_kept(kept, row).then_some(*time);
                 times.par_iter().enumerate().filter_map(counted).max()
@@ -164,6 +176,15 @@ impl History {
         if seen.nnz() == 0 {
             return Err(nothing_to_learn(events));
         }
+        let recent = match recipe.window_days.zip(as_of) {
+            Some((days, as_of)) => {
+                let in_window = in_window(days, as_of, events, kept)?;
+                let chosen = |codes: &[u32]| only(codes, &in_window);
+                let ratings = ratings.as_ref().map(|ratings| only(ratings, &in_window));
+                Some(Csr::from_events(users.len(), items.len(), &chosen(&user), &chosen(&item), ratings.as_deref())?)
+            }
+            None => None,
+        };
         let traits = events
             .traits
             .iter()
@@ -173,23 +194,28 @@ impl History {
                 traits_of(one, numbers, owners)
             })
             .collect::<Result<_>>()?;
-        Ok(Self::new(names.clone(), users, items, seen, traits, user.len(), as_of))
+        Ok(Self::new(names.clone(), users, items, seen, recent, traits, user.len(), as_of))
     }
 
+    #[allow(clippy::too_many_arguments)] // The fields that the others are made of.
     fn new(
         names: Names,
         users: Keys,
         items: Keys,
         seen: Csr,
+        recent: Option<Csr>,
         traits: Vec<Traits>,
         n_rows: usize,
         as_of: Option<i64>,
     ) -> Self {
-        let counts = popularity::counts(&seen);
-        let n_users = seen.n_rows.max(1) as f64;
-        let share = |item: u32| (item, (counts[item as usize] / n_users) as f32);
-        let popular = popularity::ranking(&seen).into_iter().map(share).collect();
-        Self { names, users, items, seen, seen_by_item: OnceLock::new(), popular, traits, n_rows, as_of }
+        let (counted, n_users) = match &recent {
+            Some(recent) => (recent, popularity::active_users(recent)),
+            None => (&seen, seen.n_rows),
+        };
+        let counts = popularity::counts(counted);
+        let share = |item: u32| (item, (counts[item as usize] / n_users.max(1) as f64) as f32);
+        let popular = popularity::ranking(counted).into_iter().map(share).collect();
+        Self { names, users, items, seen, seen_by_item: OnceLock::new(), recent, popular, traits, n_rows, as_of }
     }
 
     /// The products a customer had, ascending.
@@ -218,16 +244,24 @@ impl History {
         if let Some(as_of) = self.as_of {
             artefact.manifest["as_of"] = as_of.into();
         }
-        let counts: ArrayRef = Arc::new(row_lengths(&self.seen));
-        let seen: [(&str, ArrayRef); 2] = [
-            ("item", Arc::new(UInt32Array::from(self.seen.columns.clone()))),
-            ("rating", Arc::new(Float32Array::from(self.seen.values.clone()))),
-        ];
-        let users = [("key", Arc::clone(self.users.values())), ("n_items", counts)];
+        let entries = |matrix: &Csr| {
+            let entries: [(&str, ArrayRef); 2] = [
+                ("item", Arc::new(UInt32Array::from(matrix.columns.clone()))),
+                ("rating", Arc::new(Float32Array::from(matrix.values.clone()))),
+            ];
+            RecordBatch::try_from_iter(entries)
+        };
+        let lengths = |matrix: &Csr| Arc::new(row_lengths(matrix)) as ArrayRef;
+        let users = [("key", Arc::clone(self.users.values())), ("n_items", lengths(&self.seen))];
         artefact = artefact
             .with_part("users", RecordBatch::try_from_iter(users)?)
             .with_part("items", RecordBatch::try_from_iter([("key", Arc::clone(self.items.values()))])?)
-            .with_part("seen", RecordBatch::try_from_iter(seen)?);
+            .with_part("seen", entries(&self.seen)?);
+        if let Some(recent) = &self.recent {
+            artefact = artefact
+                .with_part("recent_users", RecordBatch::try_from_iter([("n_items", lengths(recent))])?)
+                .with_part("recent", entries(recent)?);
+        }
         for (at, traits) in self.traits.iter().enumerate() {
             let (values, owners, said) = trait_parts(at);
             let numbers: ArrayRef = Arc::new(UInt32Array::from(traits.matrix.columns.clone()));
@@ -244,13 +278,18 @@ impl History {
         let names: Names = artefact.value("names")?;
         let users = Keys::stored(artefact.part("users")?.column(0))?;
         let items = Keys::stored(artefact.part("items")?.column(0))?;
-        let seen = artefact.part("seen")?;
-        let ratings = seen.column(1).as_primitive_opt::<Float32Type>().ok_or_else(damaged)?;
-        let lengths = numbers_in(artefact.part("users")?, 1)?;
-        let seen = stored_rows(lengths, numbers_in(seen, 0)?, ratings.values().to_vec(), items.len())?;
-        if seen.n_rows != users.len() {
-            return Err(damaged());
-        }
+        let stored = |part: &str, lengths: Vec<u32>| {
+            let entries = artefact.part(part)?;
+            let ratings = entries.columns().get(1).and_then(|column| column.as_primitive_opt::<Float32Type>());
+            let ratings = ratings.ok_or_else(damaged)?.values().to_vec();
+            let rows = stored_rows(lengths, numbers_in(entries, 0)?, ratings, items.len())?;
+            if rows.n_rows == users.len() { Ok(rows) } else { Err(damaged()) }
+        };
+        let seen = stored("seen", numbers_in(artefact.part("users")?, 1)?)?;
+        let recent = match names.recipe.window_days {
+            Some(_) => Some(stored("recent", numbers_in(artefact.part("recent_users")?, 0)?)?),
+            None => None,
+        };
         let mut traits = Vec::with_capacity(names.traits.len());
         for (at, (side, name)) in names.traits.iter().enumerate() {
             let (values, owners, said) = trait_parts(at);
@@ -264,8 +303,8 @@ impl History {
             }
             traits.push(Traits { name: name.clone(), side: *side, values, matrix });
         }
-        let as_of = names.recipe.half_life.map(|_| artefact.value("as_of")).transpose()?;
-        Ok(Self::new(names, users, items, seen, traits, artefact.value("n_rows")?, as_of))
+        let as_of = names.recipe.ages().map(|_| artefact.value("as_of")).transpose()?;
+        Ok(Self::new(names, users, items, seen, recent, traits, artefact.value("n_rows")?, as_of))
     }
 }
 
@@ -321,9 +360,28 @@ pub(super) fn weighed(names: &Names, events: &Events, kept: Option<&[bool]>, as_
     Some((0..events.len()).into_par_iter().filter(|row| is_kept(kept, *row)).map(weight).collect())
 }
 
+/// A day in microseconds.
+const DAY: f64 = 86_400e6;
+
+/// Of each kept event whether it is of the last so many days. Without a moment it is too old.
+fn in_window(days: f64, as_of: i64, events: &Events, kept: Option<&[bool]>) -> Result<Vec<bool>> {
+    if as_of == NO_TIME {
+        return Err(Error::invalid("no row of the query has a time, so none lies within window_days")
+            .hint("name the column that tells when it happened: time_col = '…'"));
+    }
+    let since = as_of.saturating_sub((days * DAY) as i64);
+    let times = events.time.as_deref().unwrap_or_default();
+    let of_row = |(row, time): (usize, &i64)| is_kept(kept, row).then_some(*time > since);
+    Ok(times.par_iter().enumerate().filter_map(of_row).collect())
+}
+
+/// The values whose mark is set.
+fn only<T: Copy>(values: &[T], marks: &[bool]) -> Vec<T> {
+    values.iter().zip(marks).filter(|(_, mark)| **mark).map(|(value, _)| *value).collect()
+}
+
 /// What a row of that moment still counts at `as_of`, in microseconds since 1970. Without a moment it is too old to count.
 pub fn decay(half_life_days: f64, as_of: i64, time: i64) -> f32 {
-    const DAY: f64 = 86_400e6;
     if time == NO_TIME {
         return 0.0;
     }
@@ -345,7 +403,8 @@ fn traits_of(one: &crate::frame::Trait, numbers: &[u32], n_owners: usize) -> Res
     Ok(Traits { name: one.name.clone(), side: one.side, values: one.values.chosen(&order)?, matrix })
 }
 
-fn row_lengths(matrix: &Csr) -> UInt32Array {
+/// The number of entries in each row.
+pub(super) fn row_lengths(matrix: &Csr) -> UInt32Array {
     matrix.offsets.windows(2).map(|pair| Some((pair[1] - pair[0]) as u32)).collect()
 }
 
@@ -357,13 +416,14 @@ fn damaged() -> Error {
     Error::corrupt("the model's history is damaged")
 }
 
-fn numbers_in(part: &RecordBatch, at: usize) -> Result<Vec<u32>> {
+/// A column of numbers of customers, products or entries.
+pub(super) fn numbers_in(part: &RecordBatch, at: usize) -> Result<Vec<u32>> {
     let column = part.columns().get(at).and_then(|column| column.as_primitive_opt::<UInt32Type>());
     Ok(column.ok_or_else(damaged)?.values().to_vec())
 }
 
 /// A matrix from the lengths of its rows, and what stands in them one after the other.
-fn stored_rows(lengths: Vec<u32>, columns: Vec<u32>, values: Vec<f32>, n_cols: usize) -> Result<Csr> {
+pub(super) fn stored_rows(lengths: Vec<u32>, columns: Vec<u32>, values: Vec<f32>, n_cols: usize) -> Result<Csr> {
     let mut offsets = Vec::with_capacity(lengths.len() + 1);
     offsets.push(0usize);
     for length in &lengths {
@@ -441,8 +501,9 @@ impl Names {
             traits,
         };
         let roles = Roles::find(schema, &named)?;
-        if recipe.half_life.is_some() && roles.time.is_none() {
-            return Err(Error::invalid("half_life needs a timestamp or a date among the query's columns")
+        let aging = [("half_life", recipe.half_life), ("window_days", recipe.window_days)];
+        if let Some((option, _)) = aging.iter().find(|(_, days)| days.is_some() && roles.time.is_none()) {
+            return Err(Error::invalid(format!("{option} needs a timestamp or a date among the query's columns"))
                 .hint("give one and name it: time_col = '…'"));
         }
         if let Some(at) = roles.split {

@@ -168,7 +168,7 @@ impl MatrixFactorizationModel {
             let mut vector = ndarray::aview_mut1(vector);
             match taste {
                 Taste::Known(user) => vector.assign(&self.factors.users.row(*user as usize)),
-                Taste::Basket(basket) => {
+                Taste::Changed(_, basket) | Taste::Basket(basket) => {
                     vector.assign(&als::fold_in(self.gram.view(), items, basket, self.alpha)?);
                 }
             }

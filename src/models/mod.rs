@@ -6,6 +6,7 @@ mod explanation;
 #[cfg(test)]
 mod fake;
 mod history;
+mod item_knn;
 mod kmeans;
 mod likeness;
 mod live;
@@ -44,6 +45,7 @@ pub use tuning::{SEARCH_OPTIONS, Trial};
 
 /// Every way to learn. Parsing, option checks, the manual and the conformance tests read this list.
 pub const ALGORITHMS: &[&dyn Algorithm] = &[
+    &item_knn::ItemKnn,
     &kmeans::KMeans,
     &logistic_reg::LogisticReg,
     &matrix_factorization::MatrixFactorization,

@@ -60,7 +60,9 @@ pub struct Explanation {
 pub enum Taste<'a> {
     /// A customer of the history, as trained on.
     Known(u32),
-    /// Whoever had these (product, rating), products ascending and each once.
+    /// A customer of the history who by now had these (product, rating), products ascending and each once.
+    Changed(u32, &'a [(u32, f32)]),
+    /// Whoever had these.
     Basket(&'a [(u32, f32)]),
 }
 
@@ -69,7 +71,9 @@ impl Taste<'_> {
     pub fn seen(self, history: &History) -> Cow<'_, [u32]> {
         match self {
             Self::Known(user) => Cow::Borrowed(history.seen_by(user)),
-            Self::Basket(basket) => Cow::Owned(basket.iter().map(|(item, _)| *item).collect()),
+            Self::Changed(_, basket) | Self::Basket(basket) => {
+                Cow::Owned(basket.iter().map(|(item, _)| *item).collect())
+            }
         }
     }
 }
@@ -131,8 +135,9 @@ pub fn recommend(
         let basket = baskets.as_ref().and_then(|baskets| baskets[row].as_deref()).unwrap_or_default();
         match code {
             Some(code) if basket.is_empty() || is_as_trained(history, *code, basket) => Some(Taste::Known(*code)),
-            _ if !basket.is_empty() => Some(Taste::Basket(basket)),
-            _ => None,
+            Some(code) => Some(Taste::Changed(*code, basket)),
+            None if !basket.is_empty() => Some(Taste::Basket(basket)),
+            None => None,
         }
     };
     let tastes: Vec<Option<Taste>> = codes.iter().enumerate().map(taste).collect();
@@ -182,11 +187,16 @@ fn cold(model: &dyn Recommender, ask: &Ask, selection: &Selection) -> Result<Vec
 
 /// The most popular products, those in `without` (ascending) and outside the candidates left out.
 pub fn popular(history: &History, without: &[u32], ask: &Ask) -> Vec<(u32, f32)> {
+    popular_of(history.popular.iter().copied(), without, ask)
+}
+
+/// As [`popular`], of a ranking of other customers.
+pub fn popular_of(ranking: impl Iterator<Item = (u32, f32)>, without: &[u32], ask: &Ask) -> Vec<(u32, f32)> {
     let allowed = |item: &u32| {
         without.binary_search(item).is_err()
             && ask.candidates.as_ref().is_none_or(|candidates| candidates.binary_search(item).is_ok())
     };
-    history.popular.iter().filter(|(item, _)| allowed(item)).take(ask.k).copied().collect()
+    ranking.filter(|(item, _)| allowed(item)).take(ask.k).collect()
 }
 
 fn rows(history: &History, lists: Vec<(Vec<(u32, f32)>, &'static str)>) -> Result<ListArray> {

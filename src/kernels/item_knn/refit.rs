@@ -30,7 +30,7 @@ pub struct Refitted {
 /// A similarity changes where a weight of one of its two items does. Items with a changed weight are searched anew. The
 /// lists of the others lose these and are offered their new similarities; only where something that was left out
 /// before could now belong to a list, its item is searched too. All items are searched where all weights changed
-/// (BM25 by nearly any new interaction, TF-IDF when an item comes or goes, ratings that decay), where users who stayed
+/// (BM25 by nearly any new interaction, TF-IDF by another number of items, ratings that decay), where users who stayed
 /// have changed places, and where the changed items make more than half the work. [`Neighbors::beyond`] may be larger
 /// than [`fit`] has it. Fails as [`fit`].
 pub fn refit(before: &Before, interactions: &Csr, options: &Options, progress: Progress) -> Result<Refitted> {
@@ -176,8 +176,7 @@ mod tests {
         let mut items: Vec<u32> = counts.keys().copied().collect();
         items.sort_by_key(|item| std::cmp::Reverse(counts[item]));
         let at = |keys: &[u32], key: u32| keys.iter().position(|other| *other == key).unwrap() as u32;
-        let triplets: Vec<_> =
-            had.iter().map(|((user, item), r)| (at(&users, *user), at(&items, *item), *r)).collect();
+        let triplets: Vec<_> = had.iter().map(|((user, item), r)| (at(&users, *user), at(&items, *item), *r)).collect();
         (Csr::from_triplets(users.len(), items.len(), &triplets).unwrap(), users, items)
     }
 
@@ -250,12 +249,8 @@ mod tests {
             had.insert((rng.random_range(0..60), rng.random_range(5..40)), 1.0);
             let (now, now_users, now_items) = numbered(&had);
             let (old_users, old_items) = (mapped(&users, &now_users), mapped(&items, &now_items));
-            let before = Before {
-                interactions: &interactions,
-                neighbors: &neighbors,
-                users: &old_users,
-                items: &old_items,
-            };
+            let before =
+                Before { interactions: &interactions, neighbors: &neighbors, users: &old_users, items: &old_items };
             neighbors = refit(&before, &now, &options, &|_| true).unwrap().neighbors;
             assert_eq!(neighbors.matrix, quietly(&now, &options).matrix);
             (interactions, users, items) = (now, now_users, now_items);

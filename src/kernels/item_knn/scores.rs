@@ -67,8 +67,7 @@ impl Query<'_> {
         seen.iter().filter_map(|item| scores.get_mut(*item as usize).map(std::mem::take)).for_each(drop);
         // What was touched twice has no score the second time.
         let scored = touched.drain(..).map(|item| (item, std::mem::take(&mut scores[item as usize])));
-        let is_candidate =
-            |item: &u32| self.candidates.is_none_or(|candidates| candidates.binary_search(item).is_ok());
+        let is_candidate = |item: &u32| self.candidates.is_none_or(|candidates| candidates.binary_search(item).is_ok());
         topk::best(scored.filter(|(item, score)| *score > 0.0 && is_candidate(item)), self.k)
     }
 }

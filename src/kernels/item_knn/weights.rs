@@ -117,8 +117,8 @@ impl Weights {
 fn weighed(interactions: &Csr, similarity: Similarity) -> Rows {
     let n_items = interactions.n_cols as f64;
     let ratings = |user: usize| interactions.row(user).1.iter().filter(|rating| **rating > 0.0);
-    // Below zero for one who had everything; what counts is its square.
-    let idf = |user: usize| n_items.ln() - (ratings(user).count() as f64).ln_1p();
+    // Exactly 0 for one who had all but one, and below for one who had everything; what counts is its square.
+    let idf = |user: usize| (n_items / (1.0 + ratings(user).count() as f64)).ln();
     let share = |user: usize| match similarity {
         Similarity::Cosine => 1.0,
         Similarity::TfIdf | Similarity::Bm25 { .. } => idf(user).abs(),
@@ -126,9 +126,7 @@ fn weighed(interactions: &Csr, similarity: Similarity) -> Rows {
     };
     let shares: Vec<f64> = (0..interactions.n_rows).into_par_iter().map(share).collect();
     match similarity {
-        Similarity::Cosine | Similarity::Rp3Beta { .. } => {
-            each(interactions, |user, _, rating| shares[user] * rating)
-        }
+        Similarity::Cosine | Similarity::Rp3Beta { .. } => each(interactions, |user, _, rating| shares[user] * rating),
         Similarity::TfIdf => each(interactions, |user, _, rating| shares[user] * rating.sqrt()),
         Similarity::Bm25 { k1, b } => {
             let (sums, k1, b) = (item_sums(interactions), f64::from(k1), f64::from(b));

@@ -394,3 +394,50 @@ fn refuse_rest(plan: &LogicalPlan) -> Result<()> {
                query of all keys: f('model', (SELECT key FROM t))")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(from: &str, expected: &str) {
+        let sql = format!("SELECT * FROM {from}");
+        let mut query = Parser::new(&PostgreSqlDialect {}).try_with_sql(&sql).unwrap().parse_query().unwrap();
+        match query.body.as_mut() {
+            ast::SetExpr::Select(select) => mark(select),
+            other => panic!("{other}"),
+        }
+        assert_eq!(query.to_string(), format!("SELECT * FROM {expected}"));
+    }
+
+    #[test]
+    fn lateral_goes_without_saying_where_a_column_is_named() {
+        check("c, recommend('m', c.id) r", "c, LATERAL recommend('m', c.id) r");
+        check("s.c JOIN ml.recommend('m', C.id) ON true", "s.c JOIN LATERAL ml.recommend('m', C.id) ON true");
+        check(
+            "t AS c LEFT JOIN recommend('m', k => 1, users => -c.id) ON true",
+            "t AS c LEFT JOIN LATERAL recommend('m', k => 1, users => -c.id) ON true",
+        );
+        check(
+            "c, recommend('m', c.id) r, similar_items('m', r.item)",
+            "c, LATERAL recommend('m', c.id) r, LATERAL similar_items('m', r.item)",
+        );
+    }
+
+    #[test]
+    fn a_table_is_no_column() {
+        for from in [
+            "recommend('m', c.id) r, c",
+            "c, recommend('m', s.t) r",
+            "c, recommend('m', c) r",
+            "c, recommend('m', (SELECT c.id FROM c)) r",
+            "c RIGHT JOIN recommend('m', c.id) r ON true",
+            "c, generate_series(1, c.n) s",
+        ] {
+            check(from, from);
+        }
+    }
+}

@@ -9,7 +9,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 use ndarray::ArrayView2;
 
 use crate::error::{Error, Kind, Result};
-use crate::frame::Side;
+use crate::frame::{Side, texts};
 use crate::functions::constant::{literal, misfit};
 use crate::functions::function::{Doc, Function};
 use crate::functions::model_function::{Given, ModelFunction};
@@ -56,7 +56,7 @@ pub(super) fn function() -> ModelFunction {
             Ok(DataType::List(Arc::new(Field::new_list_field(DataType::Float32, true))))
         },
         run: |fitted, given| {
-            let side = if given.args.len() == 1 { Side::User } else { side_named("embed", &given.scalar(1)?)? };
+            let side = if given.args.len() == 1 { Side::User } else { side(given)? };
             let vectors = vectors(fitted, side)?;
             let mut lists = ListBuilder::new(Float32Builder::new());
             for code in recommender(fitted)?.history().keys(side).codes(&asked(fitted, side, given)?)? {
@@ -69,6 +69,17 @@ pub(super) fn function() -> ModelFunction {
         },
         rewrite: None,
     }
+}
+
+/// The side named last. The engine may have turned a constant into a column of equal values; others are refused.
+fn side(given: &Given) -> Result<Side> {
+    let first = given.scalar(1)?;
+    if let Some(ColumnarValue::Array(names)) = given.args.get(1)
+        && texts(names)?.iter().any(|name| name.as_deref() != first.try_as_str().flatten())
+    {
+        return Err(Error::invalid("embed() knows one side for all rows: 'user' or 'item'"));
+    }
+    side_named("embed", &first)
 }
 
 /// The vectors of the model's customers or products, or the error that says which models have some.

@@ -82,7 +82,6 @@ fn audience(model: &dyn Recommender, products: &[u32], ask: &AudienceAsk) -> Res
         k: products.len(),
         exclude_seen: ask.exclude_seen,
         candidates: Some(products.to_vec()),
-        cold_start: false,
         ..Ask::default()
     };
     let customers: Vec<u32> = match &ask.candidates {

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use cohort::kernels::csr::Csr;
-use cohort::kernels::{als, item_knn, kmeans, logistic, topk};
+use cohort::kernels::{als, ease, item_knn, kmeans, logistic, topk};
 use ndarray::{Array1, Array2};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -22,7 +22,7 @@ fn main() {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).unwrap_or_default();
     let bench = Bench { filter };
     println!("{:<36} {:>12} {:>12} {:>6} {:>16}", "kernel", "median", "fastest", "runs", "elements/s");
-    for kernel in [als, topk, item_knn, kmeans, logistic] {
+    for kernel in [als, topk, ease, item_knn, kmeans, logistic] {
         kernel(&bench);
     }
 }
@@ -75,6 +75,33 @@ fn als(bench: &Bench) {
     bench.time("als/64f-fold-in-20-items", basket.len(), || {
         als::fold_in(gram.view(), factors.items.view(), black_box(&basket), 1.0).unwrap()
     });
+}
+
+fn ease(bench: &Bench) {
+    let x = shopping(20_000, 2_000, 20);
+    let fit = || ease::fit(black_box(&x), 300.0, &|_| true).unwrap();
+    bench.time("ease/fit-20000x2000-400k", x.n_cols * x.n_cols, fit);
+    let inverse = fit();
+    // A hundred customers have gone and as many come.
+    let users: Vec<Option<u32>> =
+        (100..x.n_rows as u32).chain(0..100).map(|user| (user >= 100).then_some(user)).collect();
+    let items: Vec<Option<u32>> = (0..x.n_cols as u32).map(Some).collect();
+    let rows: Vec<ease::Row> = (100..x.n_rows).chain(300..400).map(|user| x.row(user)).collect();
+    let triplets: Vec<(u32, u32, f32)> =
+        (0u32..).zip(&rows).flat_map(|(user, row)| row.0.iter().map(move |item| (user, *item, 1.0))).collect();
+    let later = Csr::from_triplets(x.n_rows, x.n_cols, &triplets).unwrap();
+    bench.time("ease/refit-200-rows-2000", x.n_cols * x.n_cols, || {
+        let earlier = ease::Earlier { inverse: inverse.clone(), x: &x, users: &users, items: &items };
+        ease::refit(black_box(&later), 300.0, earlier, &|_| true).unwrap()
+    });
+    let weights = ease::Weights::of(&inverse);
+    let seen: Vec<&[u32]> = rows.iter().map(|(items, _)| *items).collect();
+    for n_users in [1, 20_000] {
+        let query = ease::Query { users: &rows[..n_users], k: 10, seen: Some(&seen[..n_users]), candidates: None };
+        bench.time(&format!("ease/top-{n_users}x2000-k10"), n_users * x.n_cols, || {
+            weights.top_k(black_box(&query)).unwrap()
+        });
+    }
 }
 
 fn topk(bench: &Bench) {

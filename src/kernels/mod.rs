@@ -4,6 +4,7 @@ pub mod als;
 pub mod cholesky;
 pub mod csr;
 pub mod dense;
+pub mod ease;
 pub mod item_knn;
 pub mod kmeans;
 pub mod lbfgs;
@@ -13,6 +14,7 @@ pub mod popularity;
 pub mod progress;
 pub mod rfm;
 pub mod simd;
+pub mod symmetric;
 pub mod topk;
 
 pub use progress::{Progress, Step};

@@ -5,12 +5,14 @@
 //! and right on old ones.
 #![allow(unsafe_code)] // Instructions that not every processor has are unsafe to name; they stay in this file.
 
-/// A processor's vectors of `f32`. Whoever holds a value of it may use them: [`run`] has looked.
+/// A processor's vectors of `f32`, and of `f64`. Whoever holds a value of it may use them: [`run`] has looked.
 pub trait Simd: Copy + Send + Sync {
     /// Numbers in a vector.
     const LANES: usize;
     /// `LANES` plain `f32` and nothing else.
     type Vector: Copy;
+    /// Half as many plain `f64` and nothing else.
+    type Doubles: Copy;
 
     fn splat(self, value: f32) -> Self::Vector;
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
@@ -20,6 +22,10 @@ pub trait Simd: Copy + Send + Sync {
     fn sum(self, a: Self::Vector) -> f32;
     /// Bit `i` says that lane `i` of `a` is not below that of `b`, or that they do not compare.
     fn not_below(self, a: Self::Vector, b: Self::Vector) -> u32;
+
+    fn splat_double(self, value: f64) -> Self::Doubles;
+    /// `a · b + c`, with one rounding where the processor can.
+    fn mul_add_doubles(self, a: Self::Doubles, b: Self::Doubles, c: Self::Doubles) -> Self::Doubles;
 
     /// [`Simd::sum`] of each.
     #[inline(always)]
@@ -44,6 +50,24 @@ pub trait Simd: Copy + Send + Sync {
     /// As [`Simd::vectors`].
     #[inline(always)]
     fn vectors_mut(self, values: &mut [f32]) -> &mut [Self::Vector] {
+        // SAFETY: as above.
+        let (before, vectors, after) = unsafe { values.align_to_mut() };
+        debug_assert!(before.is_empty() && after.is_empty());
+        vectors
+    }
+
+    /// As [`Simd::vectors`].
+    #[inline(always)]
+    fn doubles(self, values: &[f64]) -> &[Self::Doubles] {
+        // SAFETY: as above.
+        let (before, vectors, after) = unsafe { values.align_to() };
+        debug_assert!(before.is_empty() && after.is_empty());
+        vectors
+    }
+
+    /// As [`Simd::vectors`].
+    #[inline(always)]
+    fn doubles_mut(self, values: &mut [f64]) -> &mut [Self::Doubles] {
         // SAFETY: as above.
         let (before, vectors, after) = unsafe { values.align_to_mut() };
         debug_assert!(before.is_empty() && after.is_empty());
@@ -138,9 +162,14 @@ pub struct Portable;
 #[repr(C, align(32))]
 pub struct Eight([f32; 8]);
 
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(32))]
+pub struct Four([f64; 4]);
+
 impl Simd for Portable {
     const LANES: usize = 8;
     type Vector = Eight;
+    type Doubles = Four;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Eight {
@@ -173,6 +202,19 @@ impl Simd for Portable {
             .map(|lane| u32::from(!matches!(a.0[lane].partial_cmp(&b.0[lane]), Some(std::cmp::Ordering::Less))) << lane)
             .sum()
     }
+
+    #[inline(always)]
+    fn splat_double(self, value: f64) -> Four {
+        Four([value; 4])
+    }
+
+    #[inline(always)]
+    fn mul_add_doubles(self, a: Four, b: Four, c: Four) -> Four {
+        #[cfg(target_arch = "aarch64")]
+        return Four(std::array::from_fn(|lane| a.0[lane].mul_add(b.0[lane], c.0[lane])));
+        #[cfg(not(target_arch = "aarch64"))]
+        Four(std::array::from_fn(|lane| a.0[lane] * b.0[lane] + c.0[lane]))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -202,6 +244,7 @@ mod x86 {
     impl Simd for Avx2 {
         const LANES: usize = 8;
         type Vector = __m256;
+        type Doubles = __m256d;
 
         #[inline(always)]
         fn splat(self, value: f32) -> __m256 {
@@ -216,6 +259,16 @@ mod x86 {
         #[inline(always)]
         fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
             unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        fn splat_double(self, value: f64) -> __m256d {
+            unsafe { _mm256_set1_pd(value) }
+        }
+
+        #[inline(always)]
+        fn mul_add_doubles(self, a: __m256d, b: __m256d, c: __m256d) -> __m256d {
+            unsafe { _mm256_fmadd_pd(a, b, c) }
         }
 
         #[inline(always)]
@@ -255,6 +308,7 @@ mod x86 {
     impl Simd for Avx512 {
         const LANES: usize = 16;
         type Vector = __m512;
+        type Doubles = __m512d;
 
         #[inline(always)]
         fn splat(self, value: f32) -> __m512 {
@@ -269,6 +323,16 @@ mod x86 {
         #[inline(always)]
         fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
             unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        fn splat_double(self, value: f64) -> __m512d {
+            unsafe { _mm512_set1_pd(value) }
+        }
+
+        #[inline(always)]
+        fn mul_add_doubles(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
+            unsafe { _mm512_fmadd_pd(a, b, c) }
         }
 
         #[inline(always)]
@@ -327,6 +391,16 @@ mod tests {
             let vectors = simd.vectors(room);
             simd.prefetch(vectors);
             assert_eq!(simd.numbers(vectors), &*room);
+            let doubles: [f64; 16] = std::array::from_fn(|at| f64::from(simd.numbers(vectors)[at]));
+            let mut wide = [0.0; 16 + 8];
+            let start = wide.as_ptr().align_offset(LINE);
+            let wide = &mut wide[start..start + 16];
+            wide.copy_from_slice(&doubles);
+            let [a, b] = [simd.doubles(wide)[0], simd.doubles(wide)[1]];
+            simd.doubles_mut(wide)[0] = simd.mul_add_doubles(a, simd.splat_double(3.0), b);
+            for lane in 0..n / 2 {
+                assert_eq!(wide[lane], doubles[lane] * 3.0 + doubles[n / 2 + lane]);
+            }
             let sum = |vector: usize| room[vector * n..(vector + 1) * n].iter().sum::<f32>();
             assert_eq!(simd.sum(vectors[1]), sum(1));
             let three = |at: usize| vectors[at % 3];

@@ -152,14 +152,7 @@ impl Block<'_, '_> {
                 let vector = &vectors[row * self.items.factors..][..self.items.factors];
                 let length = vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
                 let seen = self.query.seen.map_or(&[][..], |seen| seen[user]);
-                Search {
-                    vector,
-                    length: length as f32,
-                    seen,
-                    k: self.query.k,
-                    floor: f32::NEG_INFINITY,
-                    found: Vec::new(),
-                }
+                Search { vector, length: length as f32, list: Shortlist::new(seen, self.query.k) }
             })
             .collect();
         let panels = simd.vectors(self.items.panels.values()).as_chunks::<V>().0;
@@ -182,7 +175,7 @@ impl Block<'_, '_> {
                 break;
             }
         }
-        searches.into_iter().map(Search::into_sorted).collect()
+        searches.into_iter().map(|search| search.list.into_sorted()).collect()
     }
 }
 
@@ -195,46 +188,75 @@ fn look<S: Simd, const R: usize, const V: usize>(simd: S, group: &mut [Search], 
     }
     let scores = tile(simd, users, panel);
     for (search, scores) in group.iter_mut().zip(scores) {
-        // Nearly every score is too low: one look tells for as many as a vector holds.
-        let floor = simd.splat(search.floor);
-        for (v, vector) in scores.iter().enumerate() {
-            let mut good = simd.not_below(*vector, floor);
-            if good != 0 {
-                let mut room = [*vector];
-                let scores = simd.numbers_mut(&mut room);
-                while good != 0 {
-                    let lane = good.trailing_zeros() as usize;
-                    good &= good - 1;
-                    if let Some(id) = ids.get(v * S::LANES + lane) {
-                        search.offer(*id, scores[lane]);
-                    }
-                }
+        good_ones(simd, &scores, search.list.floor(), |lane, score| {
+            if let Some(id) = ids.get(lane) {
+                search.list.offer(*id, score);
+            }
+        });
+    }
+}
+
+/// Gives to `take` the place of each score that is not below `floor`, and the score.
+///
+/// Nearly every score is too low: one look tells for as many as a vector holds.
+#[inline(always)]
+pub(super) fn good_ones<S: Simd, const V: usize>(
+    simd: S,
+    scores: &[S::Vector; V],
+    floor: f32,
+    mut take: impl FnMut(usize, f32),
+) {
+    let floor = simd.splat(floor);
+    for (v, vector) in scores.iter().enumerate() {
+        let mut good = simd.not_below(*vector, floor);
+        if good != 0 {
+            let mut room = [*vector];
+            let scores = simd.numbers_mut(&mut room);
+            while good != 0 {
+                let lane = good.trailing_zeros() as usize;
+                good &= good - 1;
+                take(v * S::LANES + lane, scores[lane]);
             }
         }
     }
 }
 
-/// What one user has found so far.
+/// One user's search: what has been found so far, and what may still be.
 struct Search<'a> {
     vector: &'a [f32],
     length: f32,
-    /// Ids to leave out, ascending.
-    seen: &'a [u32],
-    k: usize,
-    /// The worst score of `k` that were found; a lower one need not be offered.
-    floor: f32,
-    /// The best so far and some that were better than the floor.
-    found: Vec<Ranked>,
+    list: Shortlist<'a>,
 }
 
 impl Search<'_> {
     /// Whether a vector of this length may still score enough. (What does not compare may.)
     fn is_open(&self, length: f32) -> bool {
-        self.k > 0 && (self.length * length).partial_cmp(&self.floor) != Some(Ordering::Less)
+        self.list.k > 0 && (self.length * length).partial_cmp(&self.list.floor) != Some(Ordering::Less)
+    }
+}
+
+/// The best that one user has been offered so far, and some that were good enough at the time.
+pub(super) struct Shortlist<'a> {
+    /// Ids to leave out, ascending.
+    seen: &'a [u32],
+    k: usize,
+    /// The worst score of `k` that were found; a lower one need not be offered.
+    floor: f32,
+    found: Vec<Ranked>,
+}
+
+impl<'a> Shortlist<'a> {
+    pub(super) fn new(seen: &'a [u32], k: usize) -> Self {
+        Self { seen, k, floor: f32::NEG_INFINITY, found: Vec::new() }
     }
 
-    fn offer(&mut self, id: u32, score: f32) {
-        if self.seen.binary_search(&id).is_ok() {
+    /// A score below this need not be offered.
+    pub(super) fn floor(&self) -> f32 {
+        self.floor
+    }
+
+    pub(super) fn offer(&mut self, id: u32, score: f32) {
+        if self.k == 0 || self.seen.binary_search(&id).is_ok() {
             return;
         }
         self.found.push(Ranked { id, score });
@@ -253,7 +275,7 @@ impl Search<'_> {
         self.found.truncate(self.k);
     }
 
-    fn into_sorted(mut self) -> Vec<(u32, f32)> {
+    pub(super) fn into_sorted(mut self) -> Vec<(u32, f32)> {
         self.found.sort_unstable();
         self.found.truncate(self.k);
         self.found.into_iter().map(|ranked| (ranked.id, ranked.score)).collect()

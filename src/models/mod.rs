@@ -2,6 +2,7 @@
 
 mod audience;
 mod cross_validation;
+mod ease;
 mod explanation;
 #[cfg(test)]
 mod fake;
@@ -45,6 +46,7 @@ pub use tuning::{SEARCH_OPTIONS, Trial};
 
 /// Every way to learn. Parsing, option checks, the manual and the conformance tests read this list.
 pub const ALGORITHMS: &[&dyn Algorithm] = &[
+    &ease::Ease,
     &item_knn::ItemKnn,
     &kmeans::KMeans,
     &logistic_reg::LogisticReg,

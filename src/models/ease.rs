@@ -257,7 +257,7 @@ impl EaseModel {
                 let (items, ratings) = self.history.seen.row(*user as usize);
                 (Cow::Borrowed(items), Cow::Borrowed(ratings))
             }
-            Taste::Basket(basket) => {
+            Taste::Changed(_, basket) | Taste::Basket(basket) => {
                 let (items, ratings): (Vec<u32>, Vec<f32>) = basket.iter().copied().unzip();
                 (Cow::Owned(items), Cow::Owned(ratings))
             }

@@ -19,7 +19,7 @@ mod weights;
 
 use crate::error::{Error, Result};
 use crate::kernels::csr::Csr;
-use crate::kernels::progress::Progress;
+use crate::kernels::progress::{Progress, Step};
 
 pub use refit::{Before, Refitted, refit};
 pub use scores::{Query, rank};
@@ -70,7 +70,9 @@ pub struct Neighbors {
 /// beyond all bounds, and when cancelled.
 pub fn fit(interactions: &Csr, options: &Options, progress: Progress) -> Result<Neighbors> {
     check(options)?;
-    let weights = Weights::of(interactions, options.similarity)?;
+    let start = Step { done: 0, total: search::STEPS, loss: None };
+    let go_on = || if progress(start) { Ok(()) } else { Err(Error::cancelled()) };
+    let weights = Weights::of(interactions, options.similarity, &go_on)?;
     let items: Vec<u32> = (0..interactions.n_cols as u32).collect();
     let found = search::search(&weights, options, &items, &search::nothing, progress)?;
     Neighbors::of(found.into_iter().map(|(found, ())| found))
@@ -313,7 +315,7 @@ mod tests {
     #[test]
     fn steps_come_in_order_to_the_last() {
         let steps = std::sync::Mutex::new(vec![0]);
-        let told = |step: crate::kernels::Step| {
+        let told = |step: Step| {
             let mut steps = steps.lock().unwrap();
             assert!(step.done >= *steps.last().unwrap() && step.total == 10);
             steps.push(step.done);

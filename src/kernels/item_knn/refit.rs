@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::kernels::csr::Csr;
 use crate::kernels::item_knn::search::{self, Found, Sums};
 use crate::kernels::item_knn::shortlist::Shortlist;
-use crate::kernels::item_knn::weights::Weights;
+use crate::kernels::item_knn::weights::{PATIENCE, Weights};
 use crate::kernels::item_knn::{Neighbors, Options, check, fit};
 use crate::kernels::progress::{Progress, Step};
 
@@ -42,8 +42,13 @@ pub fn refit(before: &Before, interactions: &Csr, options: &Options, progress: P
     if !fits {
         return Err(Error::internal("what was learnt before is of another size than what it was learnt from"));
     }
-    let weights = Weights::of(interactions, options.similarity)?;
-    let changed = changed_items(before, &Weights::of(before.interactions, options.similarity)?, &weights);
+    let start = Step { done: 0, total: 2 * search::STEPS, loss: None };
+    let go_on = || if progress(start) { Ok(()) } else { Err(Error::cancelled()) };
+    let weights = Weights::of(interactions, options.similarity, &go_on)?;
+    let changed = {
+        let then = Weights::of(before.interactions, options.similarity, &go_on)?;
+        changed_items(before, &then, &weights, &go_on)?
+    };
     let n_items = interactions.n_cols as u32;
     let anew: Vec<u32> = (0..n_items).filter(|item| changed[*item as usize]).collect();
     let cost: usize = anew.iter().map(|item| weights.cost(*item)).sum();
@@ -109,7 +114,7 @@ fn brought_up_to_date(
 }
 
 /// Whether any weight of each item of now differs from what it was.
-fn changed_items(before: &Before, then: &Weights, now: &Weights) -> Vec<bool> {
+fn changed_items(before: &Before, then: &Weights, now: &Weights, go_on: &dyn Fn() -> Result<()>) -> Result<Vec<bool>> {
     let mut changed = vec![true; now.to.len()];
     for (item, number) in before.items.iter().enumerate() {
         if let Some(number) = number.map(|number| number as usize) {
@@ -134,6 +139,9 @@ fn changed_items(before: &Before, then: &Weights, now: &Weights) -> Vec<bool> {
         }
     }
     for (user, then_user) in before_of.iter().enumerate() {
+        if user % PATIENCE == 0 {
+            go_on()?;
+        }
         match then_user {
             Some(then_user) => old_row(*then_user, &mut row),
             None => row.clear(),
@@ -150,7 +158,7 @@ fn changed_items(before: &Before, then: &Weights, now: &Weights) -> Vec<bool> {
         }
         old.for_each(|(gone, _)| changed[gone as usize] = true);
     }
-    changed
+    Ok(changed)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(super) struct Found {
 }
 
 /// Steps that a search is told in.
-const STEPS: usize = 10;
+pub(super) const STEPS: usize = 10;
 /// Products of a chunk of more than one item, and items of a chunk, at most.
 const CHUNK_COST: usize = 1 << 18;
 const CHUNK_ITEMS: usize = 256;

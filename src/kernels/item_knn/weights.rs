@@ -52,7 +52,7 @@ impl Rows {
     }
 
     /// Each column with the rows it has an entry in, ascending.
-    fn transpose(&self) -> Rows {
+    fn transpose(&self, go_on: &dyn Fn() -> Result<()>) -> Result<Rows> {
         let mut offsets = vec![0; self.n_cols + 1];
         for (column, _) in &self.entries {
             offsets[*column as usize + 1] += 1;
@@ -63,24 +63,31 @@ impl Rows {
         let mut next = offsets.clone();
         let mut entries = vec![(0, 0.0); self.entries.len()];
         for row in 0..self.n_rows() {
+            if row % PATIENCE == 0 {
+                go_on()?;
+            }
             for (column, value) in self.row(row) {
                 let at = &mut next[*column as usize];
                 entries[*at] = (row as u32, *value);
                 *at += 1;
             }
         }
-        Rows { offsets, entries, n_cols: self.n_rows() }
+        Ok(Rows { offsets, entries, n_cols: self.n_rows() })
     }
 }
 
+/// Rows that are gone through before someone is asked whether to go on: some milliseconds.
+pub(super) const PATIENCE: usize = 1 << 12;
+
 impl Weights {
-    pub fn of(interactions: &Csr, similarity: Similarity) -> Result<Weights> {
+    /// `go_on` fails when it is time to stop.
+    pub fn of(interactions: &Csr, similarity: Similarity, go_on: &dyn Fn() -> Result<()>) -> Result<Weights> {
         if let Some(rating) = interactions.values.iter().find(|rating| !(**rating >= 0.0 && rating.is_finite())) {
             return Err(Error::invalid(format!("ratings must be numbers of 0 or more, got {rating}"))
                 .hint("leave out refunds and unknown values, for example with WHERE quantity > 0"));
         }
-        let (by_user, units) = in_units(weighed(interactions, similarity));
-        let by_item = by_user.transpose();
+        let (by_user, units) = in_units(weighed(interactions, similarity, go_on)?, go_on)?;
+        let by_item = by_user.transpose(go_on)?;
 
         let scales = |of_item: &(dyn Fn(usize) -> f64 + Sync)| -> Vec<f32> {
             // An item without weights is like nothing.
@@ -114,7 +121,7 @@ impl Weights {
 }
 
 /// The weights as the formula has them.
-fn weighed(interactions: &Csr, similarity: Similarity) -> Rows {
+fn weighed(interactions: &Csr, similarity: Similarity, go_on: &dyn Fn() -> Result<()>) -> Result<Rows> {
     let n_items = interactions.n_cols as f64;
     let ratings = |user: usize| interactions.row(user).1.iter().filter(|rating| **rating > 0.0);
     // Exactly 0 for one who had all but one, and below for one who had everything; what counts is its square.
@@ -126,15 +133,18 @@ fn weighed(interactions: &Csr, similarity: Similarity) -> Rows {
     };
     let shares: Vec<f64> = (0..interactions.n_rows).into_par_iter().map(share).collect();
     match similarity {
-        Similarity::Cosine | Similarity::Rp3Beta { .. } => each(interactions, |user, _, rating| shares[user] * rating),
-        Similarity::TfIdf => each(interactions, |user, _, rating| shares[user] * rating.sqrt()),
+        Similarity::Cosine | Similarity::Rp3Beta { .. } => {
+            each(interactions, |user, _, rating| shares[user] * rating, go_on)
+        }
+        Similarity::TfIdf => each(interactions, |user, _, rating| shares[user] * rating.sqrt(), go_on),
         Similarity::Bm25 { k1, b } => {
             let (sums, k1, b) = (item_sums(interactions), f64::from(k1), f64::from(b));
             let mean = sums.iter().sum::<f64>() / n_items;
             let norms: Vec<f64> = sums.into_iter().map(|sum| k1 * (1.0 - b + b * sum / mean)).collect();
-            each(interactions, |user, item, rating| {
+            let weight = |user: usize, item: u32, rating: f64| {
                 shares[user] * rating * (k1 + 1.0) / (norms[item as usize] + rating)
-            })
+            };
+            each(interactions, weight, go_on)
         }
     }
 }
@@ -143,7 +153,7 @@ fn weighed(interactions: &Csr, similarity: Similarity) -> Rows {
 const SMALLEST: f32 = 1.0 / (1u64 << 60) as f32;
 
 /// The weights in units of the largest power of two that is not above all weights of the item; and these units.
-fn in_units(mut weights: Rows) -> (Rows, Vec<f64>) {
+fn in_units(mut weights: Rows, go_on: &dyn Fn() -> Result<()>) -> Result<(Rows, Vec<f64>)> {
     let mut largest = vec![0.0f32; weights.n_cols];
     for (item, weight) in &weights.entries {
         largest[*item as usize] = largest[*item as usize].max(*weight);
@@ -152,6 +162,9 @@ fn in_units(mut weights: Rows) -> (Rows, Vec<f64>) {
     let units: Vec<f64> = largest.into_iter().map(unit).collect();
     let (mut read, mut kept) = (0, 0);
     for row in 0..weights.n_rows() {
+        if row % PATIENCE == 0 {
+            go_on()?;
+        }
         while read < weights.offsets[row + 1] {
             let (item, weight) = weights.entries[read];
             let weight = (f64::from(weight) / units[item as usize]) as f32;
@@ -162,15 +175,18 @@ fn in_units(mut weights: Rows) -> (Rows, Vec<f64>) {
         weights.offsets[row + 1] = kept;
     }
     weights.entries.truncate(kept);
-    (weights, units)
+    Ok((weights, units))
 }
 
 /// What `weight` makes of each entry's row, column and value, where it is above 0.
-fn each(matrix: &Csr, weight: impl Fn(usize, u32, f64) -> f64) -> Rows {
+fn each(matrix: &Csr, weight: impl Fn(usize, u32, f64) -> f64, go_on: &dyn Fn() -> Result<()>) -> Result<Rows> {
     let mut offsets = Vec::with_capacity(matrix.n_rows + 1);
     let mut entries = Vec::with_capacity(matrix.nnz());
     offsets.push(0);
     for row in 0..matrix.n_rows {
+        if row % PATIENCE == 0 {
+            go_on()?;
+        }
         let (columns, values) = matrix.row(row);
         for (column, value) in columns.iter().zip(values) {
             let weight = weight(row, *column, f64::from(*value)) as f32;
@@ -180,7 +196,7 @@ fn each(matrix: &Csr, weight: impl Fn(usize, u32, f64) -> f64) -> Rows {
         }
         offsets.push(entries.len());
     }
-    Rows { offsets, entries, n_cols: matrix.n_cols }
+    Ok(Rows { offsets, entries, n_cols: matrix.n_cols })
 }
 
 fn item_sums(interactions: &Csr) -> Vec<f64> {

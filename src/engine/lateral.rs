@@ -27,7 +27,8 @@ use crate::error::{Error, Result};
 use crate::functions::{ANSWER, function};
 
 /// Writes LATERAL before a function that names a column of a relation before it: in Postgres it goes without saying.
-pub(super) fn mark(select: &mut Select) {
+/// Returns the names of all relations.
+pub(super) fn mark(select: &mut Select) -> Vec<String> {
     let mut before = Vec::new();
     for table in &mut select.from {
         mark_relation(&mut table.relation, &before);
@@ -47,6 +48,7 @@ pub(super) fn mark(select: &mut Select) {
             before.extend(name_of(&join.relation));
         }
     }
+    before
 }
 
 fn mark_relation(relation: &mut TableFactor, before: &[String]) {
@@ -73,7 +75,7 @@ fn name_of(relation: &TableFactor) -> Option<String> {
 }
 
 /// Whether `c.customer_id` stands in an argument, and `c` is one of the relations; a query in it has names of its own.
-fn names_one_of(arg: &FunctionArg, relations: &[String]) -> bool {
+pub(super) fn names_one_of(arg: &FunctionArg, relations: &[String]) -> bool {
     struct Names<'a> {
         relations: &'a [String],
         queries: usize,
@@ -205,6 +207,8 @@ fn steps(mut plan: &LogicalPlan, keeps_all: bool) -> Option<Vec<&LogicalPlan>> {
                 input
             }
             LogicalPlan::SubqueryAlias(SubqueryAlias { input, .. }) => input,
+            // A function that is the first relation of a query which stands beside the row.
+            LogicalPlan::Subquery(Subquery { subquery, .. }) => subquery,
             LogicalPlan::Filter(Filter { input, .. }) if !keeps_all => input,
             LogicalPlan::Unnest(Unnest { input, exec_columns, .. })
                 if !keeps_all || matches!(exec_columns.as_slice(), [answer] if answer.name == ANSWER) =>
@@ -315,6 +319,7 @@ impl Rows {
                 }
                 LogicalPlanBuilder::from(self.plan).project(columns)?.build()?
             }
+            LogicalPlan::Subquery(_) => self.plan,
             LogicalPlan::Filter(Filter { predicate, .. }) => {
                 let predicate = self.seen_from_here(predicate.clone())?;
                 LogicalPlanBuilder::from(self.plan).filter(predicate)?.build()?
@@ -407,7 +412,7 @@ mod tests {
         let sql = format!("SELECT * FROM {from}");
         let mut query = Parser::new(&PostgreSqlDialect {}).try_with_sql(&sql).unwrap().parse_query().unwrap();
         match query.body.as_mut() {
-            ast::SetExpr::Select(select) => mark(select),
+            ast::SetExpr::Select(select) => drop(mark(select)),
             other => panic!("{other}"),
         }
         assert_eq!(query.to_string(), format!("SELECT * FROM {expected}"));

@@ -70,8 +70,9 @@ impl RelationPlanner for FunctionPlanner {
         };
         let call = Call::new(function.name(), args)?;
         let plan = plan(call, &mut Context { planner: self, context, lateral })?;
-        // Beside a relation its columns may be called as those of the relation are: as in Postgres they have a name.
-        let alias = alias.or_else(|| lateral.then(|| named(function.name())));
+        // As in Postgres a function is called by its own name unless it is given another. And DataFusion finds columns
+        // without any ambiguous as soon as a query in WHERE has some of their names.
+        let alias = alias.or_else(|| Some(named(function.name())));
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
 }

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use crate::engine::lateral;
+use crate::engine::lateral::{self, names_one_of};
 use crate::functions::function;
 
 /// A chain of AND or OR shorter than this stays as it was parsed.
@@ -19,7 +19,7 @@ const SHORT: usize = 16;
 pub(super) fn rewrite(sql: &mut Sql) {
     match sql {
         Sql::Statement(statement) => {
-            let _ = statement.visit(&mut Rewrite);
+            let _ = statement.visit(&mut Rewrite::default());
         }
         Sql::Explain(explain) => rewrite(&mut explain.statement),
         _ => {}
@@ -28,10 +28,14 @@ pub(super) fn rewrite(sql: &mut Sql) {
 
 /// Rewrites a query that stands in a statement of ours.
 pub(super) fn rewrite_query(query: &mut ast::Query) {
-    let _ = query.visit(&mut Rewrite);
+    let _ = query.visit(&mut Rewrite::default());
 }
 
-struct Rewrite;
+#[derive(Default)]
+struct Rewrite {
+    /// The names of the relations in FROM, of each query that the place is in.
+    relations: Vec<Vec<String>>,
+}
 
 impl VisitorMut for Rewrite {
     type Break = ();
@@ -47,29 +51,36 @@ impl VisitorMut for Rewrite {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        lateral::mark(select);
+        self.relations.push(lateral::mark(select));
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, _: &mut Select) -> ControlFlow<()> {
+        self.relations.pop();
         ControlFlow::Continue(())
     }
 
     fn pre_visit_table_factor(&mut self, relation: &mut TableFactor) -> ControlFlow<()> {
-        let (name, args, beside) = match relation {
+        let (name, args, lateral) = match relation {
             TableFactor::Table { name, args: Some(args), .. } => (name, &mut args.args, false),
             TableFactor::Function { name, args, lateral, .. } => (name, args, *lateral),
             _ => return ControlFlow::Continue(()),
         };
+        let outside = self.relations.split_last().map_or(&[][..], |(_, outside)| outside).concat();
         if let Some(function) = function(&name.to_string()) {
             let model_first = function.doc().arguments.first().is_some_and(|(name, _)| *name == "model");
-            args.iter_mut().skip(usize::from(model_first)).for_each(|arg| table_to_query(arg, beside));
+            let tables = args.iter_mut().skip(usize::from(model_first));
+            tables.filter(|arg| !names_one_of(arg, &outside)).for_each(|arg| table_to_query(arg, lateral));
         }
         ControlFlow::Continue(())
     }
 }
 
 /// `predict('m', visits)` to `predict('m', (SELECT * FROM visits))`: the planner looks up the tables of a statement
-/// before it plans, and looks for them in FROM. Beside a relation a name is a column of it.
-fn table_to_query(arg: &mut FunctionArg, beside: bool) {
+/// before it plans, and looks for them in FROM. After LATERAL a name is a column of what stands before it.
+fn table_to_query(arg: &mut FunctionArg, lateral: bool) {
     let expr = match arg {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) if !beside => expr,
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) if !lateral => expr,
         FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } if name.value == "candidates" => expr,
         _ => return,
     };

@@ -392,11 +392,10 @@ fn refuse_rest(plan: &LogicalPlan) -> Result<()> {
     })?;
     match column {
         None => Ok(()),
-        Some(column) => Err(Error::unsupported(format!(
-            "a function in FROM cannot depend on {column} in a query inside another one, or under LIMIT, ORDER BY or GROUP BY"
-        ))
-        .hint("put the function itself behind the relation, FROM t CROSS JOIN LATERAL f('model', t.key) r, or give it a \
-               query of all keys: f('model', (SELECT key FROM t))")),
+        Some(column) => Err(Error::unsupported(format!("a function in FROM cannot depend on {column} here")).hint(
+            "put it behind the relation itself, FROM t CROSS JOIN LATERAL f('model', t.key) r, or give it a query of all \
+             keys: f('model', (SELECT key FROM t))",
+        )),
     }
 }
 

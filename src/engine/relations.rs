@@ -102,6 +102,10 @@ impl Planner for Context<'_> {
     fn constant(&mut self, expr: ast::Expr) -> Result<Expr> {
         let shown = expr.to_string();
         match self.constant_or_beside(expr)? {
+            beside if beside.contains_outer() && self.lateral => {
+                Err(Error::unsupported(format!("this argument is the same for all rows, it cannot be {shown}"))
+                    .hint("of each row are the customer, the product, the basket or the seeds, and nothing else"))
+            }
             beside if beside.contains_outer() => Err(not_constant(&shown)),
             constant => Ok(constant),
         }

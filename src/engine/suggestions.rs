@@ -6,7 +6,7 @@ use datafusion::execution::session_state::SessionState;
 use crate::engine::SYSTEM_TABLES;
 use crate::engine::Session;
 use crate::error::{Error, Kind};
-use crate::functions::FUNCTIONS;
+use crate::functions::{FUNCTIONS, function};
 
 /// The error with a name that is near to the unknown one, if there is one.
 pub fn with_suggestion(error: Error, session: &Session, state: &SessionState) -> Error {
@@ -20,6 +20,10 @@ pub fn with_suggestion(error: Error, session: &Session, state: &SessionState) ->
                 return error;
             };
             let given = given.to_owned();
+            if let Some(function) = function(&given).filter(|function| function.relation().is_some()) {
+                let example = function.doc().syntax.first().copied().unwrap_or_default();
+                return error.hint(format!("it answers with rows, so it stands in FROM: SELECT * FROM {example}"));
+            }
             if state.udwfs().contains(&given) {
                 let message = format!("window function {given} requires an OVER clause");
                 return Error::new(Kind::WrongObject, message).hint(format!("{given}() OVER (ORDER BY …)"));

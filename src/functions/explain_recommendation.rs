@@ -16,7 +16,7 @@ use crate::functions::model_function::ModelFunction;
 use crate::functions::nodes::unnested;
 use crate::functions::recommend::{keys, list_of, recommender};
 use crate::functions::{Call, Planner};
-use crate::models::{Fitted, Registry, explain, explanation_fields};
+use crate::models::{Fitted, ModelName, Registry, explain, explanation_fields};
 
 pub struct ExplainRecommendation;
 
@@ -97,7 +97,8 @@ fn check_known(fitted: &Fitted, side: Side, asked: &ArrayRef) -> Result<()> {
         }
         Side::Item => ("product", "only products of the training data have a score"),
     };
-    Err(Error::invalid(format!("model \"{}\" does not know {what} {key}", fitted.asked)).hint(cure))
+    let model = ModelName { version: None, ..fitted.name.clone() };
+    Err(Error::invalid(format!("model \"{model}\" does not know {what} {key}")).hint(cure))
 }
 
 fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {

@@ -15,7 +15,7 @@ use crate::functions::nodes::{gathered_column, one_row, unnested};
 use crate::functions::recommend::{keys, recommender};
 use crate::functions::similar::list_type;
 use crate::functions::{Call, Planner};
-use crate::models::{Fitted, Registry, lookalike};
+use crate::models::{Fitted, ModelName, Registry, lookalike};
 
 pub struct Lookalike;
 
@@ -94,9 +94,10 @@ fn seeds(fitted: &Fitted, given: &Given) -> Result<Vec<Vec<u32>>> {
         let known: Vec<u32> = users.codes(&seeds)?.into_iter().flatten().collect();
         let asked = seeds.len() - seeds.logical_null_count();
         if known.is_empty() && asked > 0 {
+            let model = ModelName { version: None, ..fitted.name.clone() };
             let message = match asked {
-                1 => format!("model \"{}\" does not know the customer that is the seed", fitted.asked),
-                n => format!("model \"{}\" knows none of the {n} customers that are the seeds", fitted.asked),
+                1 => format!("model \"{model}\" does not know the customer that is the seed"),
+                n => format!("model \"{model}\" knows none of the {n} customers that are the seeds"),
             };
             return Err(Error::invalid(message).hint("seeds must have been in the training data, under the same keys"));
         }

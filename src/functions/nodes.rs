@@ -144,8 +144,9 @@ pub fn gathered_column(plan: LogicalPlan) -> Result<Expr> {
 
 /// All rows of a plan as one list of these values, to be an argument; computed once.
 pub fn gathered(plan: LogicalPlan, value: Expr) -> Result<Expr> {
-    if let Some(beside) = plan.all_out_ref_exprs().first() {
-        return Err(Error::unsupported(format!("this query is read once for all rows, it cannot depend on {beside}"))
+    if let Some(Expr::OuterReferenceColumn(_, column)) = plan.all_out_ref_exprs().first() {
+        let column = column.flat_name();
+        return Err(Error::unsupported(format!("this query is read once for all rows, it cannot depend on {column}"))
             .hint("leave the condition out of it, and filter what the function returns"));
     }
     let list = array_agg(value).alias("list");

@@ -15,8 +15,8 @@ use crate::kernels::symmetric::Symmetric;
 use crate::kernels::topk;
 use crate::models::ranking::{RANKING_METRICS, evaluate_rows};
 use crate::models::{
-    Algorithm, Ask, EventLearner, Explanation, FitContext, History, Learner, Model, Opt, Options, PredictAsk, Range,
-    Recommender, Signature, Task, Taste, Value, likeness,
+    Algorithm, Ask, EventLearner, Explanation, FitContext, Had, History, Learner, Model, Opt, Options, PredictAsk,
+    Range, Recommender, Signature, Task, Taste, Value, likeness,
 };
 
 pub struct Ease;
@@ -251,17 +251,8 @@ impl EaseModel {
     }
 
     /// The products that this one had, ascending, and what each counts.
-    fn had<'a>(&'a self, taste: &Taste<'a>) -> (Cow<'a, [u32]>, Cow<'a, [f32]>) {
-        let (items, ratings): (Cow<[u32]>, Cow<[f32]>) = match taste {
-            Taste::Known(user) => {
-                let (items, ratings) = self.history.seen.row(*user as usize);
-                (Cow::Borrowed(items), Cow::Borrowed(ratings))
-            }
-            Taste::Changed(_, basket) | Taste::Basket(basket) => {
-                let (items, ratings): (Vec<u32>, Vec<f32>) = basket.iter().copied().unzip();
-                (Cow::Owned(items), Cow::Owned(ratings))
-            }
-        };
+    fn had<'a>(&'a self, taste: Taste<'a>) -> Had<'a> {
+        let (items, ratings) = taste.had(&self.history);
         if self.settings.use_ratings { (items, ratings) } else { (items, Cow::Owned(vec![1.0; ratings.len()])) }
     }
 
@@ -312,7 +303,7 @@ impl Recommender for EaseModel {
     }
 
     fn rank(&self, tastes: &[Taste], ask: &Ask) -> Result<Vec<Vec<(u32, f32)>>> {
-        let had: Vec<(Cow<[u32]>, Cow<[f32]>)> = tastes.iter().map(|taste| self.had(taste)).collect();
+        let had: Vec<Had> = tastes.iter().map(|taste| self.had(*taste)).collect();
         let had: Vec<ease::Row> = had.iter().map(|(items, counts)| (&items[..], &counts[..])).collect();
         let seen: Vec<&[u32]> = had.iter().map(|(items, _)| *items).collect();
         self.weights.top_k(&ease::Query {
@@ -339,7 +330,7 @@ impl Recommender for EaseModel {
     }
 
     fn explain(&self, taste: Taste, item: u32) -> Result<Explanation> {
-        let (items, counts) = self.had(&taste);
+        let (items, counts) = self.had(taste);
         // Its own weight is zero: no product speaks for itself.
         let others = items.iter().zip(counts.iter()).filter(|(had, _)| **had != item);
         let because: Vec<(u32, f32)> =

@@ -449,8 +449,11 @@ pub(super) fn nothing_to_learn(events: &Events) -> Error {
     .hint("run the SELECT alone and look at its rows")
 }
 
+/// The column of a kind of event, and what each kind counts.
+type EventWeights = (String, Vec<(String, f32)>);
+
 /// What each kind of event counts, from `event_weights`.
-fn event_weights(options: &Options) -> Result<Option<(String, Vec<(String, f32)>)>> {
+fn event_weights(options: &Options) -> Result<Option<EventWeights>> {
     let (column, given) = (options.text("event_col"), options.texts("event_weights"));
     let (column, given) = match (column, given) {
         (None, None) => return Ok(None),

@@ -15,8 +15,8 @@ use crate::kernels::topk;
 use crate::models::history::{numbers_in, row_lengths, stored_rows};
 use crate::models::ranking::{RANKING_METRICS, evaluate_rows};
 use crate::models::{
-    Algorithm, Ask, EventLearner, Explanation, FitContext, History, Learner, Model, Opt, Options, PredictAsk, Range,
-    Recommender, Signature, Task, Taste, likeness,
+    Algorithm, Ask, EventLearner, Explanation, FitContext, Had, History, Learner, Model, Opt, Options, PredictAsk,
+    Range, Recommender, Signature, Task, Taste, likeness,
 };
 
 pub struct ItemKnn;
@@ -252,20 +252,6 @@ impl ItemKnnModel {
         let signature = Signature { inputs: history.names.inputs.clone(), label: None, outputs: Fields::empty() };
         Self { history, settings, neighbors, signature }
     }
-
-    /// The products that this one had, ascending, and their ratings.
-    fn had<'a>(&'a self, taste: &Taste<'a>) -> (Cow<'a, [u32]>, Cow<'a, [f32]>) {
-        match taste {
-            Taste::Known(user) => {
-                let (items, ratings) = self.history.seen.row(*user as usize);
-                (Cow::Borrowed(items), Cow::Borrowed(ratings))
-            }
-            Taste::Changed(_, basket) | Taste::Basket(basket) => {
-                let (items, ratings): (Vec<u32>, Vec<f32>) = basket.iter().copied().unzip();
-                (Cow::Owned(items), Cow::Owned(ratings))
-            }
-        }
-    }
 }
 
 impl Model for ItemKnnModel {
@@ -301,7 +287,7 @@ impl Recommender for ItemKnnModel {
     }
 
     fn rank(&self, tastes: &[Taste], ask: &Ask) -> Result<Vec<Vec<(u32, f32)>>> {
-        let had: Vec<(Cow<[u32]>, Cow<[f32]>)> = tastes.iter().map(|taste| self.had(taste)).collect();
+        let had: Vec<Had> = tastes.iter().map(|taste| taste.had(&self.history)).collect();
         let had: Vec<(&[u32], &[f32])> = had.iter().map(|(items, ratings)| (&items[..], &ratings[..])).collect();
         let seen: Vec<Cow<[u32]>> = tastes.iter().map(|taste| taste.seen(&self.history)).collect();
         let seen: Vec<&[u32]> = seen.iter().map(AsRef::as_ref).collect();
@@ -326,7 +312,7 @@ impl Recommender for ItemKnnModel {
     }
 
     fn explain(&self, taste: Taste, item: u32) -> Result<Explanation> {
-        let (items, ratings) = self.had(&taste);
+        let (items, ratings) = taste.had(&self.history);
         let part = |(had, rating): (&u32, &f32)| {
             let (others, similarities) = self.neighbors.matrix.row(*had as usize);
             let at = others.binary_search(&item).ok()?;

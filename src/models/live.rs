@@ -9,15 +9,15 @@ use datafusion::arrow::record_batch::RecordBatch;
 use crate::error::{Error, Result};
 use crate::frame::{EventsBuilder, Roles};
 use crate::kernels::csr::Csr;
-use crate::models::History;
 use crate::models::history::weighed;
+use crate::models::{Basket, History};
 
 /// The fields of a row of live history, in this order; those that the training query lacks are left out.
 pub const LIVE_FIELDS: [&str; 4] = ["item", "rating", "time", "kind"];
 
 /// For each list of rows (a struct of [`LIVE_FIELDS`]) the products in it that the model knows, ascending, and what they
 /// count; `None` where the list is NULL.
-pub fn baskets(history: &History, lists: &ListArray) -> Result<Vec<Option<Vec<(u32, f32)>>>> {
+pub fn baskets(history: &History, lists: &ListArray) -> Result<Vec<Option<Basket>>> {
     let (first, last) = (lists.value_offsets()[0], lists.value_offsets()[lists.len()]);
     let rows = lists.values().slice(first as usize, (last - first) as usize);
     let rows = rows.as_struct_opt().ok_or_else(|| Error::internal("live history is a list of rows"))?;
@@ -57,7 +57,7 @@ pub fn baskets(history: &History, lists: &ListArray) -> Result<Vec<Option<Vec<(u
         let means = counts.as_ref().map(|counts| counts.row(owner).1);
         let value = |at: usize| means.map_or(sums[at], |counts| sums[at] / counts[at]);
         let entries = items.iter().enumerate().map(|(at, item)| (*item, value(at)));
-        entries.filter(|(_, value)| recipe.explicit || *value > 0.0).collect::<Vec<(u32, f32)>>()
+        entries.filter(|(_, value)| recipe.explicit || *value > 0.0).collect::<Basket>()
     };
     Ok((0..lists.len()).map(|owner| lists.is_valid(owner).then(|| basket(owner))).collect())
 }

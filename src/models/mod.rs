@@ -36,7 +36,7 @@ pub use model::{Algorithm, EventLearner, FitContext, Input, Learner, Model, Pred
 pub use options::{Opt, Options, Range, Search, Value};
 pub use ranking::{By, RankingMetric, STORED_K, Taken, evaluate_ranking};
 pub use recommender::{
-    Ask, Explanation, MAX_K, Recommender, Taste, recommend, recommend_baskets, recommendation_fields,
+    Ask, Basket, Explanation, Had, MAX_K, Recommender, Taste, recommend, recommend_baskets, recommendation_fields,
 };
 pub use registry::{Fitted, ModelName, ModelStore, Registry};
 pub use selection::{Cap, Selection};

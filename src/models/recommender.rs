@@ -66,9 +66,29 @@ pub enum Taste<'a> {
     Basket(&'a [(u32, f32)]),
 }
 
-impl Taste<'_> {
+/// What somebody had: products, ascending, and what each counts.
+pub type Had<'a> = (Cow<'a, [u32]>, Cow<'a, [f32]>);
+
+/// Products, ascending and each once, and what each counts.
+pub type Basket = Vec<(u32, f32)>;
+
+impl<'a> Taste<'a> {
+    /// What this one had, with what each counts.
+    pub fn had(self, history: &'a History) -> Had<'a> {
+        match self {
+            Self::Known(user) => {
+                let (items, ratings) = history.seen.row(user as usize);
+                (Cow::Borrowed(items), Cow::Borrowed(ratings))
+            }
+            Self::Changed(_, basket) | Self::Basket(basket) => {
+                let (items, ratings): (Vec<u32>, Vec<f32>) = basket.iter().copied().unzip();
+                (Cow::Owned(items), Cow::Owned(ratings))
+            }
+        }
+    }
+
     /// What this one had, ascending.
-    pub fn seen(self, history: &History) -> Cow<'_, [u32]> {
+    pub fn seen(self, history: &'a History) -> Cow<'a, [u32]> {
         match self {
             Self::Known(user) => Cow::Borrowed(history.seen_by(user)),
             Self::Changed(_, basket) | Self::Basket(basket) => {

@@ -63,17 +63,17 @@ impl Bench {
 fn als(bench: &Bench) {
     let interactions = shopping(20_000, 2_000, 20);
     for factors in [16, 64] {
-        let options = als::Options { factors, iterations: 2, regularization: 10.0, alpha: 1.0 };
+        let options = als::Options { factors, iterations: 2, regularization: 10.0, alpha: 1.0, frequency_scaling: 0.0 };
         bench.time(&format!("als/{factors}f-2it-20000x2000-400k"), interactions.nnz(), || {
-            als::fit(black_box(&interactions), &options, SEED, &|_| true).unwrap()
+            als::fit(black_box(&interactions), &options, None, SEED, &|_| true).unwrap()
         });
     }
-    let options = als::Options { factors: 64, iterations: 1, regularization: 10.0, alpha: 1.0 };
-    let factors = als::fit(&interactions, &options, SEED, &|_| true).unwrap();
-    let gram = als::gram(factors.items.view(), options.regularization);
+    let options = als::Options { factors: 64, iterations: 1, regularization: 10.0, alpha: 1.0, frequency_scaling: 0.0 };
+    let factors = als::fit(&interactions, &options, None, SEED, &|_| true).unwrap();
+    let solver = als::Solver::of(factors.items.view(), als::Ridge::of(&interactions, &options));
     let basket: Vec<(u32, f32)> = (0..20).map(|item| (item * 97, 1.0)).collect();
     bench.time("als/64f-fold-in-20-items", basket.len(), || {
-        als::fold_in(gram.view(), factors.items.view(), black_box(&basket), 1.0).unwrap()
+        solver.fold_in(factors.items.view(), black_box(&basket)).unwrap()
     });
 }
 

@@ -71,84 +71,150 @@ impl Dense {
     }
 }
 
-/// A triangular matrix on the right side of many products: panels of [`PANEL`] columns, each row by row.
+/// A square matrix on the right side of many products: panels of [`PANEL`] columns, each row by row.
 #[derive(Debug)]
-pub struct Triangle {
+pub struct Right {
     width: usize,
     panels: Dense,
-    lower: bool,
+    shape: Shape,
 }
 
-impl Triangle {
-    /// Of a matrix in which all above the diagonal is zero (`lower`), or all below it.
-    pub fn of(matrix: ArrayView2<f64>, lower: bool) -> Triangle {
+/// Where a matrix may hold other numbers than zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// On the diagonal and below.
+    Lower,
+    /// On the diagonal and above.
+    Upper,
+    Full,
+}
+
+impl Right {
+    /// Of a square matrix that has `shape`.
+    pub fn of(matrix: ArrayView2<f64>, shape: Shape) -> Right {
         let width = matrix.ncols().next_multiple_of(PANEL);
         let mut panels = Dense::zeros(width * width / PANEL, PANEL);
         let values = panels.values_mut();
         for ((row, column), value) in matrix.indexed_iter() {
             values[(column / PANEL * width + row) * PANEL + column % PANEL] = *value as f32;
         }
-        Triangle { width, panels, lower }
+        Right { width, panels, shape }
     }
 
-    /// `out = a · self`, where the rows of `a` and `out` are as wide as the triangle, padding included.
+    /// Puts `rows · self` in the place of `rows`, which begin on a line and are as wide as the matrix, padding included.
+    pub fn multiply(&self, rows: &mut [f32]) {
+        simd::run(Multiply { right: self, rows });
+    }
+
     #[inline(always)]
-    pub fn multiply<S: Simd>(&self, simd: S, a: &[f32], out: &mut [f32]) {
-        let width = self.width;
-        for (panel, matrix) in self.panels.values().chunks_exact((width * PANEL).max(1)).enumerate() {
-            // The rows of this panel that are not all zeros.
-            let rows = if self.lower { panel * PANEL..width } else { 0..(panel + 1) * PANEL };
-            let matrix = &matrix[rows.start * PANEL..rows.end * PANEL];
-            let product = PanelProduct { panel, first: rows.start, matrix, width };
-            if S::LANES == PANEL {
-                let done = product.rows::<S, 12, 1>(simd, 0, a, out);
-                let done = product.rows::<S, 4, 1>(simd, done, a, out);
-                product.rows::<S, 1, 1>(simd, done, a, out);
-            } else {
-                let done = product.rows::<S, 6, 2>(simd, 0, a, out);
-                let done = product.rows::<S, 3, 2>(simd, done, a, out);
-                product.rows::<S, 1, 2>(simd, done, a, out);
-            }
+    fn multiply_by<S: Simd>(&self, simd: S, rows: &mut [f32]) {
+        if S::LANES == PANEL {
+            let done = self.tiles::<S, 12, 2, 1>(simd, 0, rows);
+            let done = self.tiles::<S, 4, 2, 1>(simd, done, rows);
+            self.tiles::<S, 1, 2, 1>(simd, done, rows);
+        } else {
+            let done = self.tiles::<S, 6, 1, 2>(simd, 0, rows);
+            let done = self.tiles::<S, 3, 1, 2>(simd, done, rows);
+            self.tiles::<S, 1, 1, 2>(simd, done, rows);
         }
     }
-}
 
-/// Rows `first..` of one panel of a matrix of `width` columns.
-struct PanelProduct<'a> {
-    panel: usize,
-    first: usize,
-    matrix: &'a [f32],
-    width: usize,
-}
-
-impl PanelProduct<'_> {
-    /// Writes the panel of the product for rows from `start` on, `R` at a time, as long as there are as many; tells
-    /// where it stopped. `V` vectors make a panel, and their `R · V` sums stay in registers.
+    /// From row `start` on, `R` rows at a time, as long as there are as many; tells where it stopped. `P` panels are
+    /// multiplied together, each of `V` vectors a row, and their `R · P · V` sums stay in registers.
     #[inline(always)]
-    fn rows<S: Simd, const R: usize, const V: usize>(
+    fn tiles<S: Simd, const R: usize, const P: usize, const V: usize>(
         &self,
         simd: S,
         start: usize,
-        a: &[f32],
-        out: &mut [f32],
+        rows: &mut [f32],
     ) -> usize {
-        let matrix = simd.vectors(self.matrix).as_chunks::<V>().0;
-        let out = simd.vectors_mut(out);
-        let (n_rows, depth) = (a.len() / self.width, matrix.len());
-        let mut row = start;
-        while row + R <= n_rows {
-            let mut left: [&[f32]; R] = [&[]; R];
-            for r in 0..R {
-                left[r] = &a[(row + r) * self.width + self.first..][..depth];
+        let width = self.width;
+        let n_panels = width / PANEL;
+        let mut before = Dense::zeros(if self.shape == Shape::Full { R } else { 0 }, width);
+        let mut start = start;
+        while width > 0 && (start + R) * width <= rows.len() {
+            let rows = &mut rows[start * width..(start + R) * width];
+            if self.shape == Shape::Full {
+                before.values_mut().copy_from_slice(rows);
             }
-            let sums = tile(simd, left, matrix);
-            for r in 0..R {
-                let at = ((row + r) * self.width + self.panel * PANEL) / S::LANES;
-                out[at..at + V].copy_from_slice(&sums[r]);
+            // In an order in which a panel is written when no other needs what stood there: from the left where the
+            // matrix is a lower triangle, from the right where it is an upper one.
+            let mut done = 0;
+            while done < n_panels {
+                let count = if done + P <= n_panels { P } else { 1 };
+                let panel = if self.shape == Shape::Upper { n_panels - done - count } else { done };
+                if count == P {
+                    self.tile::<S, R, P, V>(simd, panel, before.values(), rows);
+                } else {
+                    self.tile::<S, R, 1, V>(simd, panel, before.values(), rows);
+                }
+                done += count;
             }
-            row += R;
+            start += R;
         }
-        row
+        start
+    }
+
+    /// Multiplies `R` rows by `P` panels: the rows of `before`, where there are any, else those that are overwritten.
+    #[inline(always)]
+    fn tile<S: Simd, const R: usize, const P: usize, const V: usize>(
+        &self,
+        simd: S,
+        panel: usize,
+        before: &[f32],
+        rows: &mut [f32],
+    ) {
+        let width = self.width;
+        // The rows of these panels that are not all zeros.
+        let (first, end) = match self.shape {
+            Shape::Lower => (panel * PANEL, width),
+            Shape::Upper => (0, (panel + P) * PANEL),
+            Shape::Full => (0, width),
+        };
+        let depth = end - first;
+        let mut panels: [&[[S::Vector; V]]; P] = [&[]; P];
+        for p in 0..P {
+            let matrix = &self.panels.values()[((panel + p) * width + first) * PANEL..][..depth * PANEL];
+            panels[p] = &simd.vectors(matrix).as_chunks::<V>().0[..depth];
+        }
+        let left = if before.is_empty() { &*rows } else { before };
+        let mut lefts: [&[f32]; R] = [&[]; R];
+        for r in 0..R {
+            lefts[r] = &left[r * width + first..][..depth];
+        }
+        let mut sums = [[[simd.splat(0.0); V]; P]; R];
+        for k in 0..depth {
+            for r in 0..R {
+                let factor = simd.splat(lefts[r][k]);
+                for p in 0..P {
+                    for v in 0..V {
+                        sums[r][p][v] = simd.mul_add(factor, panels[p][k][v], sums[r][p][v]);
+                    }
+                }
+            }
+        }
+        for r in 0..R {
+            let out = simd.vectors_mut(&mut rows[r * width + panel * PANEL..][..P * PANEL]);
+            for p in 0..P {
+                for v in 0..V {
+                    out[p * V + v] = sums[r][p][v];
+                }
+            }
+        }
+    }
+}
+
+struct Multiply<'a> {
+    right: &'a Right,
+    rows: &'a mut [f32],
+}
+
+impl Kernel for Multiply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.right.multiply_by(simd, self.rows);
     }
 }
 
@@ -180,23 +246,25 @@ pub fn tile<S: Simd, const R: usize, const V: usize>(
 /// Rows whose products are added in f32 before they go into an f64 sum.
 const GRAM_ROWS: usize = 1024;
 
-/// `aᵀa` over the first `columns` of `a`.
+/// `aᵀa` over the first `columns` of `a`, which has rows of `width` numbers that begin on a line of their own.
 ///
 /// Summed by stretches of rows that depend on nothing but the shape, so that the bits do not depend on the threads.
-pub fn gram(a: &Dense, columns: usize) -> Array2<f64> {
-    let width = a.width;
+pub fn gram(a: &[f32], width: usize, columns: usize) -> Array2<f64> {
+    let n_rows = a.len() / width.max(1);
     // Each stretch has a matrix of its own: many of them for balance, but no more than a few megabytes in all.
     let stretches = (4_000_000 / (width * width).max(1)).clamp(4, 64);
-    let stretch = a.n_rows.div_ceil(stretches).next_multiple_of(GRAM_ROWS);
+    let stretch = n_rows.div_ceil(stretches).next_multiple_of(GRAM_ROWS).max(GRAM_ROWS);
     let parts: Vec<Vec<f64>> = a
-        .values()
         .par_chunks((stretch * width).max(1))
         .map(|rows| {
             let mut sum = vec![0.0; width * width];
+            let mut part = Dense::zeros(width, width);
             for rows in rows.chunks(GRAM_ROWS * width) {
-                let mut part = Dense::zeros(width, width);
                 simd::run(Gram { rows, width, sum: part.values_mut() });
-                sum.iter_mut().zip(part.values()).for_each(|(sum, part)| *sum += f64::from(*part));
+                for (sum, part) in sum.iter_mut().zip(part.values_mut()) {
+                    *sum += f64::from(*part);
+                    *part = 0.0;
+                }
             }
             sum
         })
@@ -221,47 +289,60 @@ impl Kernel for Gram<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        // As many rows at a time as stay in the first-level cache.
-        let few = (4096 / self.width).max(8) * self.width;
+        let n_panels = self.width / PANEL;
+        // As many rows at a time as stay in the first-level cache, and enough to be worth a visit to the sums.
+        let few = (8192 / self.width.max(1)).max(48) * self.width;
         for rows in self.rows.chunks(few) {
-            for panel in (0..self.width).step_by(PANEL) {
-                if S::LANES == PANEL {
-                    gram_panel::<S, 8, 1>(simd, rows, panel, self.width, self.sum);
-                } else {
-                    gram_panel::<S, 4, 2>(simd, rows, panel, self.width, self.sum);
+            let mut panel = 0;
+            if S::LANES == PANEL {
+                while panel + 2 <= n_panels {
+                    gram_panels::<S, 8, 2>(simd, rows, panel, self.width, self.sum);
+                    panel += 2;
+                }
+                while panel < n_panels {
+                    gram_panels::<S, 8, 1>(simd, rows, panel, self.width, self.sum);
+                    panel += 1;
+                }
+            } else {
+                while panel < n_panels {
+                    gram_panels::<S, 4, 2>(simd, rows, panel, self.width, self.sum);
+                    panel += 1;
                 }
             }
         }
     }
 }
 
-/// The columns of one panel, down to the diagonal, `R` rows of the sum at a time.
+/// The columns of a panel or two, `V` vectors in all, down to the diagonal: `R` rows of the sum at a time.
 #[inline(always)]
-fn gram_panel<S: Simd, const R: usize, const V: usize>(
+fn gram_panels<S: Simd, const R: usize, const V: usize>(
     simd: S,
     rows: &[f32],
     panel: usize,
     width: usize,
     sum: &mut [f32],
 ) {
+    let (at, columns) = (panel * PANEL, V * S::LANES);
+    let vectors = simd.vectors(rows);
     let sum = simd.vectors_mut(sum);
-    let (per_row, at) = (width / S::LANES, panel / S::LANES);
-    let right = simd.vectors(rows);
-    for above in (0..panel + PANEL).step_by(R) {
+    for above in (0..at + columns).step_by(R) {
         let mut sums = [[simd.splat(0.0); V]; R];
-        for (left, right) in rows.chunks_exact(width).zip(right.chunks_exact(per_row)) {
-            let (left, right) = (&left[above..above + R], &right[at..at + V]);
+        let mut start = 0;
+        while start + width <= rows.len() {
+            let left = &rows[start + above..][..R];
+            let right = &vectors[(start + at) / S::LANES..][..V];
             for r in 0..R {
                 let factor = simd.splat(left[r]);
                 for v in 0..V {
                     sums[r][v] = simd.mul_add(factor, right[v], sums[r][v]);
                 }
             }
+            start += width;
         }
-        for (r, sums) in sums.iter().enumerate() {
-            for (v, part) in sums.iter().enumerate() {
-                let place = &mut sum[(above + r) * per_row + at + v];
-                *place = simd.add(*place, *part);
+        for r in 0..R {
+            let places = &mut sum[((above + r) * width + at) / S::LANES..][..V];
+            for v in 0..V {
+                places[v] = simd.add(places[v], sums[r][v]);
             }
         }
     }
@@ -273,19 +354,18 @@ mod tests {
 
     use super::*;
 
-    struct Multiply<'a> {
-        triangle: &'a Triangle,
-        a: &'a Dense,
-        out: Dense,
+    struct Product<'a> {
+        right: &'a Right,
+        rows: Dense,
     }
 
-    impl Kernel for Multiply<'_> {
+    impl Kernel for Product<'_> {
         type Output = Dense;
 
         #[inline(always)]
         fn run<S: Simd>(mut self, simd: S) -> Dense {
-            self.triangle.multiply(simd, self.a.values(), self.out.values_mut());
-            self.out
+            self.right.multiply_by(simd, self.rows.values_mut());
+            self.rows
         }
     }
 
@@ -308,13 +388,18 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
         #[test]
-        fn products_are_those_of_ndarray(n_rows in 0usize..40, n in 1usize..70, lower: bool, salt in 0usize..1000) {
+        fn products_are_those_of_ndarray(n_rows in 0usize..40, n in 1usize..70, shape in 0usize..3, salt in 0usize..1000) {
+            let shape = [Shape::Lower, Shape::Upper, Shape::Full][shape];
             let mut matrix = whole(n, n, salt).mapv(f64::from);
-            matrix.indexed_iter_mut().for_each(|((i, j), value)| if (j > i) == lower && i != j { *value = 0.0 });
+            matrix.indexed_iter_mut().for_each(|((i, j), value)| {
+                if shape == Shape::Lower && j > i || shape == Shape::Upper && i > j {
+                    *value = 0.0;
+                }
+            });
             let a = whole(n_rows, n, salt + 1);
-            let (triangle, dense) = (Triangle::of(matrix.view(), lower), Dense::of(a.view()));
+            let right = Right::of(matrix.view(), shape);
             let expected = a.dot(&matrix.mapv(|value| value as f32));
-            for found in simd::run_on_all(|| Multiply { triangle: &triangle, a: &dense, out: Dense::zeros(n_rows, n) }) {
+            for found in simd::run_on_all(|| Product { right: &right, rows: Dense::of(a.view()) }) {
                 prop_assert_eq!(&found.to_array(n), &expected);
             }
         }
@@ -323,7 +408,8 @@ mod tests {
         fn grams_are_those_of_ndarray(n_rows in 0usize..5000, n in 1usize..70, salt in 0usize..1000) {
             let a = whole(n_rows, n, salt);
             let exact = a.mapv(f64::from);
-            prop_assert_eq!(gram(&Dense::of(a.view()), n), exact.t().dot(&exact));
+            let dense = Dense::of(a.view());
+            prop_assert_eq!(gram(dense.values(), dense.width(), n), exact.t().dot(&exact));
         }
     }
 }

@@ -276,7 +276,8 @@ mod tests {
             let (y, users, items) = later(&x, salt);
             let inverse = fit(&x, l2, &go_on).unwrap();
             let (updated, how) = refit(&y, l2, Earlier { inverse, x: &x, users: &users, items: &items }, &go_on).unwrap();
-            prop_assert!(matches!(how, Refit::Updated { came: 1.., went: 1.. }), "{:?}", how);
+            // Where too much is new an update would cost more than the whole: rarely so here.
+            prop_assert!(matches!(how, Refit::Updated { came: 1.., went: 1.. } | Refit::Anew { .. }), "{:?}", how);
             prop_assert!(gap(&exact(&updated), &exact(&fit(&y, l2, &go_on).unwrap())) < 1e-6);
         }
     }

@@ -5,6 +5,7 @@ pub mod cholesky;
 pub mod csr;
 pub mod dense;
 pub mod ease;
+pub mod eigen;
 pub mod item_knn;
 pub mod kmeans;
 pub mod lbfgs;

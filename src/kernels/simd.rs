@@ -13,6 +13,8 @@ pub trait Simd: Copy + Send + Sync {
     type Vector: Copy;
     /// Half as many plain `f64` and nothing else.
     type Doubles: Copy;
+    /// The numbers of a vector in sixteen bits each, as the processor widens them quickest: f16 on x86, else bf16.
+    type Half: Copy;
 
     fn splat(self, value: f32) -> Self::Vector;
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
@@ -22,6 +24,9 @@ pub trait Simd: Copy + Send + Sync {
     fn sum(self, a: Self::Vector) -> f32;
     /// Bit `i` says that lane `i` of `a` is not below that of `b`, or that they do not compare.
     fn not_below(self, a: Self::Vector, b: Self::Vector) -> u32;
+    /// Each number of `a` rounded to sixteen bits. What lies beyond 65504 may become infinite.
+    fn narrow(self, a: Self::Vector) -> Self::Half;
+    fn widen(self, a: Self::Half) -> Self::Vector;
 
     fn splat_double(self, value: f64) -> Self::Doubles;
     /// `a · b + c`, with one rounding where the processor can.
@@ -31,29 +36,25 @@ pub trait Simd: Copy + Send + Sync {
     #[inline(always)]
     fn sums<const N: usize>(self, vectors: [Self::Vector; N]) -> [f32; N] {
         let mut sums = [0.0; N];
-        for (sum, vector) in sums.iter_mut().zip(vectors) {
-            *sum = self.sum(vector);
+        for i in 0..N {
+            sums[i] = self.sum(vectors[i]);
         }
         sums
     }
 
-    /// `values` as vectors. They must begin where a vector may (at 64 bytes, any may) and fill whole ones: what does
-    /// not is left out.
+    /// `values` as vectors. They must begin where a vector may (at 64 bytes, any may): else there are none. Numbers
+    /// that do not fill a whole one are left out.
     #[inline(always)]
     fn vectors(self, values: &[f32]) -> &[Self::Vector] {
-        // SAFETY: a vector is plain numbers, of which every pattern of bits is one.
-        let (before, vectors, after) = unsafe { values.align_to() };
-        debug_assert!(before.is_empty() && after.is_empty());
-        vectors
+        // SAFETY: both are plain numbers.
+        unsafe { plain(values) }
     }
 
     /// As [`Simd::vectors`].
     #[inline(always)]
     fn vectors_mut(self, values: &mut [f32]) -> &mut [Self::Vector] {
         // SAFETY: as above.
-        let (before, vectors, after) = unsafe { values.align_to_mut() };
-        debug_assert!(before.is_empty() && after.is_empty());
-        vectors
+        unsafe { plain_mut(values) }
     }
 
     /// As [`Simd::vectors`].
@@ -77,21 +78,108 @@ pub trait Simd: Copy + Send + Sync {
     /// The numbers of `vectors`: the way back from [`Simd::vectors`].
     #[inline(always)]
     fn numbers(self, vectors: &[Self::Vector]) -> &[f32] {
-        // SAFETY: a vector is LANES numbers and nothing else, and stricter about where it stands.
-        unsafe { vectors.align_to().1 }
+        // SAFETY: as above.
+        unsafe { plain(vectors) }
     }
 
     /// As [`Simd::numbers`].
     #[inline(always)]
     fn numbers_mut(self, vectors: &mut [Self::Vector]) -> &mut [f32] {
         // SAFETY: as above.
-        unsafe { vectors.align_to_mut().1 }
+        unsafe { plain_mut(vectors) }
     }
 
-    /// Asks the memory for `values`, which are wanted soon.
+    /// Room for numbers as room for half as many vectors' worth of sixteen-bit ones, as [`Simd::vectors`].
     #[inline(always)]
-    fn prefetch(self, values: &[Self::Vector]) {
-        prefetch(values);
+    fn halves(self, room: &[f32]) -> &[Self::Half] {
+        // SAFETY: as above.
+        unsafe { plain(room) }
+    }
+
+    /// As [`Simd::halves`].
+    #[inline(always)]
+    fn halves_mut(self, room: &mut [f32]) -> &mut [Self::Half] {
+        // SAFETY: as above.
+        unsafe { plain_mut(room) }
+    }
+
+    /// Asks the memory for `value`, which is wanted soon.
+    #[inline(always)]
+    fn prefetch<T>(self, value: &T) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let start = std::ptr::from_ref(value).cast::<i8>();
+            let mut at = 0;
+            while at < size_of::<T>() {
+                // SAFETY: every x86-64 has this instruction, and it reads nothing that could be seen; the address lies
+                // within `value`.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(at)) };
+                at += LINE;
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = value;
+    }
+}
+
+/// The same memory as values of another type. (Written out, for `align_to` is a call of a function where it must be
+/// none.)
+///
+/// # Safety
+///
+/// `A` has no padding, and every pattern of bits is a `B`: numbers, and vectors of them.
+#[inline(always)]
+unsafe fn plain<A: Copy, B: Copy>(values: &[A]) -> &[B] {
+    let start = values.as_ptr().cast::<B>();
+    debug_assert!(start.is_aligned() && size_of_val(values).is_multiple_of(size_of::<B>()));
+    if !start.is_aligned() {
+        return &[];
+    }
+    // SAFETY: it begins where a `B` may, and ends within `values`.
+    unsafe { std::slice::from_raw_parts(start, size_of_val(values) / size_of::<B>()) }
+}
+
+/// # Safety
+///
+/// As for [`plain`], and every pattern of bits is an `A`.
+#[inline(always)]
+unsafe fn plain_mut<A: Copy, B: Copy>(values: &mut [A]) -> &mut [B] {
+    let (start, bytes) = (values.as_mut_ptr().cast::<B>(), size_of_val(values));
+    debug_assert!(start.is_aligned() && bytes.is_multiple_of(size_of::<B>()));
+    if !start.is_aligned() {
+        return &mut [];
+    }
+    // SAFETY: as above, and nobody else has it.
+    unsafe { std::slice::from_raw_parts_mut(start, bytes / size_of::<B>()) }
+}
+
+/// Rows of one length, found with one look at whether there is such a row.
+#[derive(Debug, Clone, Copy)]
+pub struct Table<'a, T> {
+    cells: &'a [T],
+    width: usize,
+    n_rows: usize,
+}
+
+impl<'a, T> Table<'a, T> {
+    /// Of rows of `width` cells, one after the other; what does not fill a row is left out.
+    #[inline(always)]
+    pub fn of(cells: &'a [T], width: usize) -> Self {
+        Self { cells, width, n_rows: cells.len().checked_div(width).unwrap_or(0) }
+    }
+
+    #[inline(always)]
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Panics where there is no such row, as a slice would.
+    #[inline(always)]
+    pub fn row(&self, at: u32) -> &'a [T] {
+        assert!((at as usize) < self.n_rows);
+        // SAFETY: `n_rows` rows of `width` cells are in `cells`.
+        unsafe { std::slice::from_raw_parts(self.cells.as_ptr().add(at as usize * self.width), self.width) }
     }
 }
 
@@ -127,12 +215,18 @@ pub fn run<K: Kernel>(kernel: K) -> K::Output {
             // SAFETY: the processor was just asked.
             return unsafe { x86::run_avx512(kernel) };
         }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        if has_avx2() {
             // SAFETY: the processor was just asked.
             return unsafe { x86::run_avx2(kernel) };
         }
     }
     kernel.run(Portable)
+}
+
+/// Whether it has what comes with AVX2 in every processor that has it.
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
 }
 
 /// Runs a kernel on all vectors of this processor, for tests.
@@ -142,7 +236,7 @@ pub(super) fn run_on_all<K: Kernel>(kernel: impl Fn() -> K) -> Vec<K::Output> {
     let mut outputs = vec![kernel().run(Portable)];
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        if has_avx2() {
             // SAFETY: the processor was just asked.
             outputs.push(unsafe { x86::run_avx2(kernel()) });
         }
@@ -166,10 +260,15 @@ pub struct Eight([f32; 8]);
 #[repr(C, align(32))]
 pub struct Four([f64; 4]);
 
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(16))]
+pub struct EightHalves([u16; 8]);
+
 impl Simd for Portable {
     const LANES: usize = 8;
     type Vector = Eight;
     type Doubles = Four;
+    type Half = EightHalves;
 
     #[inline(always)]
     fn splat(self, value: f32) -> Eight {
@@ -215,6 +314,20 @@ impl Simd for Portable {
         #[cfg(not(target_arch = "aarch64"))]
         Four(std::array::from_fn(|lane| a.0[lane] * b.0[lane] + c.0[lane]))
     }
+
+    /// The upper half of each number, rounded to nearest and to even.
+    #[inline(always)]
+    fn narrow(self, a: Eight) -> EightHalves {
+        EightHalves(std::array::from_fn(|lane| {
+            let bits = a.0[lane].to_bits();
+            (bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16) as u16
+        }))
+    }
+
+    #[inline(always)]
+    fn widen(self, a: EightHalves) -> Eight {
+        Eight(std::array::from_fn(|lane| f32::from_bits(u32::from(a.0[lane]) << 16)))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -229,12 +342,12 @@ mod x86 {
     #[derive(Clone, Copy)]
     struct Avx512;
 
-    #[target_feature(enable = "avx2,fma")]
+    #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
         kernel.run(Avx2)
     }
 
-    #[target_feature(enable = "avx512f,avx2,fma")]
+    #[target_feature(enable = "avx512f,avx2,fma,f16c")]
     pub(super) fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
         kernel.run(Avx512)
     }
@@ -245,6 +358,7 @@ mod x86 {
         const LANES: usize = 8;
         type Vector = __m256;
         type Doubles = __m256d;
+        type Half = __m128i;
 
         #[inline(always)]
         fn splat(self, value: f32) -> __m256 {
@@ -285,21 +399,35 @@ mod x86 {
             unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NLT_UQ>(a, b)).cast_unsigned() }
         }
 
+        #[inline(always)]
+        fn narrow(self, a: __m256) -> __m128i {
+            unsafe { _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(a) }
+        }
+
+        #[inline(always)]
+        fn widen(self, a: __m128i) -> __m256 {
+            unsafe { _mm256_cvtph_ps(a) }
+        }
+
         /// Eight sums together: neighbours are added, and their sums, until each lane of the last is one of the eight.
         #[inline(always)]
         fn sums<const N: usize>(self, vectors: [__m256; N]) -> [f32; N] {
             let mut sums = [0.0; N];
-            let (eights, rest) = vectors.as_chunks::<8>();
-            for (sums, v) in sums.as_chunks_mut::<8>().0.iter_mut().zip(eights) {
+            let mut done = 0;
+            while done + 8 <= N {
+                let v = &vectors[done..done + 8];
+                let sums = &mut sums[done..done + 8];
                 unsafe {
                     let low = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
                     let high = _mm256_hadd_ps(_mm256_hadd_ps(v[4], v[5]), _mm256_hadd_ps(v[6], v[7]));
                     let crossed = _mm256_permute2f128_ps::<0x21>(low, high);
                     _mm256_storeu_ps(sums.as_mut_ptr(), _mm256_add_ps(_mm256_blend_ps::<0xF0>(low, high), crossed));
                 }
+                done += 8;
             }
-            for (sum, vector) in sums.iter_mut().rev().zip(rest.iter().rev()) {
-                *sum = self.sum(*vector);
+            while done < N {
+                sums[done] = self.sum(vectors[done]);
+                done += 1;
             }
             sums
         }
@@ -309,6 +437,7 @@ mod x86 {
         const LANES: usize = 16;
         type Vector = __m512;
         type Doubles = __m512d;
+        type Half = __m256i;
 
         #[inline(always)]
         fn splat(self, value: f32) -> __m512 {
@@ -346,16 +475,50 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn narrow(self, a: __m512) -> __m256i {
+            unsafe { _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(a) }
+        }
+
+        #[inline(always)]
+        fn widen(self, a: __m256i) -> __m512 {
+            // The plain intrinsic asks for no exceptions, and the instruction then cannot read memory by itself.
+            unsafe { _mm512_cvt_roundph_ps::<_MM_FROUND_CUR_DIRECTION>(a) }
+        }
+
+        #[inline(always)]
         fn sums<const N: usize>(self, vectors: [__m512; N]) -> [f32; N] {
-            // Folded to half their width, they are vectors of Avx2.
-            let mut halves = [Avx2.splat(0.0); N];
-            for (half, v) in halves.iter_mut().zip(vectors) {
-                *half = unsafe {
-                    let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v)));
-                    _mm256_add_ps(_mm512_castps512_ps256(v), upper)
-                };
+            let mut sums = [0.0; N];
+            let mut done = 0;
+            while done + 8 <= N {
+                let v = &vectors[done..done + 8];
+                let sums = &mut sums[done..done + 8];
+                unsafe {
+                    // Folded to half their width two to a vector, and again: then each quarter of one is a vector.
+                    let halves = |a, b| {
+                        let (low, high) = (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xEE>(a, b));
+                        _mm512_add_ps(low, high)
+                    };
+                    let quarters = |a, b| {
+                        let (even, odd) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xDD>(a, b));
+                        _mm512_add_ps(even, odd)
+                    };
+                    let first = quarters(halves(v[0], v[1]), halves(v[2], v[3]));
+                    let last = quarters(halves(v[4], v[5]), halves(v[6], v[7]));
+                    // Neighbours are added, and their sums: in quarter q the first two are of vector q, the others of q + 4.
+                    let (even, odd) = (_mm512_shuffle_ps::<0x88>(first, last), _mm512_shuffle_ps::<0xDD>(first, last));
+                    let pairs = _mm512_add_ps(even, odd);
+                    let whole = _mm512_add_ps(pairs, _mm512_permute_ps::<0xB1>(pairs));
+                    let order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
+                    let ordered = _mm512_castps512_ps256(_mm512_permutexvar_ps(order, whole));
+                    _mm256_storeu_ps(sums.as_mut_ptr(), ordered);
+                }
+                done += 8;
             }
-            Avx2.sums(halves)
+            while done < N {
+                sums[done] = self.sum(vectors[done]);
+                done += 1;
+            }
+            sums
         }
     }
 }
@@ -389,7 +552,7 @@ mod tests {
                 assert_eq!(room[n + lane], numbers[lane] + 0.5);
             }
             let vectors = simd.vectors(room);
-            simd.prefetch(vectors);
+            simd.prefetch(&vectors[0]);
             assert_eq!(simd.numbers(vectors), &*room);
             let doubles: [f64; 16] = std::array::from_fn(|at| f64::from(simd.numbers(vectors)[at]));
             let mut wide = [0.0; 16 + 8];
@@ -401,6 +564,15 @@ mod tests {
             for lane in 0..n / 2 {
                 assert_eq!(wide[lane], doubles[lane] * 3.0 + doubles[n / 2 + lane]);
             }
+            let mut halves = [0.0; 16 + 16];
+            let start = halves.as_ptr().align_offset(LINE);
+            let halves = simd.halves_mut(&mut halves[start..start + n]);
+            let odd = simd.mul_add(vectors[1], simd.splat(-1.0 / 3.0), simd.splat(0.01));
+            halves[..2].copy_from_slice(&[simd.narrow(odd), simd.narrow(simd.splat(-0.0))]);
+            let close = [simd.widen(halves[0]), simd.widen(halves[1])];
+            for (close, number) in simd.numbers(&close).iter().zip(simd.numbers(&[odd, simd.splat(0.0)])) {
+                assert!((close - number).abs() <= number.abs() / 256.0, "{number} became {close}");
+            }
             let sum = |vector: usize| room[vector * n..(vector + 1) * n].iter().sum::<f32>();
             assert_eq!(simd.sum(vectors[1]), sum(1));
             let three = |at: usize| vectors[at % 3];
@@ -410,6 +582,15 @@ mod tests {
             assert_eq!(mask, (1 << n) - 1 - 0b11);
             assert_eq!(simd.not_below(simd.splat(f32::NAN), vectors[0]), (1 << n) - 1);
         }
+    }
+
+    #[test]
+    fn a_table_has_the_rows_that_are_whole() {
+        let cells: Vec<u8> = (0..11).collect();
+        let table = Table::of(&cells, 3);
+        assert_eq!((table.width(), table.row(0), table.row(2)), (3, &[0, 1, 2][..], &[6, 7, 8][..]));
+        assert!(std::panic::catch_unwind(|| table.row(3)).is_err());
+        assert!(std::panic::catch_unwind(|| Table::<u8>::of(&[], 0).row(0)).is_err());
     }
 
     #[test]

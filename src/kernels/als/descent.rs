@@ -1,29 +1,12 @@
-//! One row's small least squares problem, by conjugate gradients over the rows it gathers.
-#![allow(clippy::needless_range_loop)] // A tile of registers is written plainest by counting over all of its arrays.
+//! The small least squares problems of rows, by conjugate gradients over what each gathers.
+#![allow(clippy::needless_range_loop, clippy::manual_memcpy)] // Written out, loops over vectors stay free of calls.
 
-use std::marker::PhantomData;
+use std::ops::Range;
 
-use rayon::prelude::*;
-
+use crate::kernels::als::gather::{BLOCK, Curvature, Entries, Fixed, Image, Pass, Pull, Rows, gather};
+use crate::kernels::csr::Csr;
 use crate::kernels::dense::Dense;
-use crate::kernels::simd::{self, Kernel, Simd};
-
-/// The other side, whitened, and what turns a rating into a confidence.
-#[derive(Clone, Copy)]
-pub(super) struct Fixed<'a> {
-    pub whitened: &'a [f32],
-    pub width: usize,
-    pub alpha: f32,
-}
-
-/// What one row did: rows of the other side, and ratings.
-#[derive(Clone, Copy)]
-pub(super) struct Entries<'a> {
-    pub columns: &'a [u32],
-    pub ratings: &'a [f32],
-    /// The columns from here on, those of later rows too: what memory is asked for ahead of time.
-    pub ahead: &'a [u32],
-}
+use crate::kernels::simd::{Kernel, Simd};
 
 /// How far a descent goes.
 #[derive(Clone, Copy)]
@@ -32,276 +15,270 @@ pub(super) struct Effort {
     pub steps: usize,
     /// Enough is when the row's share of the objective can fall by no more than this for each of its entries.
     pub tolerance: f32,
+    /// Whether this is the last word: then all numbers are taken whole.
+    pub settles: bool,
+}
+
+/// What a rating says.
+#[derive(Clone, Copy)]
+pub(super) enum Rule {
+    /// `c (1 − s)² − s²` with `c = 1 + alpha · rating` for the score `s`: an `s²` for everything there could be an entry
+    /// for is in `|z|²`. A rating of zero is no entry.
+    Evidence { alpha: f32 },
+    /// `(rating − s)²`, and `|x|²` counts `regularization` times for each rating.
+    Opinion { regularization: f32 },
+}
+
+/// Rows that move, each from where `z` has it. The answer is their share of the objective where they end: `|z|²` and a
+/// term for each entry.
+pub(super) struct Descent<'a> {
+    pub fixed: Fixed<'a>,
+    pub rows: &'a Csr,
+    pub range: Range<usize>,
+    pub z: &'a mut [f32],
+    pub rule: Rule,
+    /// Rows `D` as wide as those of `z`: an entry sees `Dz` in place of `z`. Empty where it is the identity.
+    pub scales: &'a [f32],
+    /// The place of a number of each row that stays as it is.
+    pub held: Option<usize>,
+    pub effort: Effort,
+}
+
+impl Kernel for Descent<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> f64 {
+        let Self { fixed, rows, range, z, rule, scales, held, effort } = self;
+        let width = fixed.width;
+        let mut room = Dense::zeros(5, width);
+        let mut scratch = Scratch::of(simd, room.values_mut(), width);
+        let (mut extras, mut pulls) = (Vec::new(), Vec::new());
+        // Rows that come in halves are made whole once, and then lie together.
+        let copied = |n: usize| matches!(fixed.rows, Rows::Halves(_)) && n * width <= COPIES;
+        let longest = range.clone().map(|row| rows.row(row).0.len()).filter(|n| copied(*n)).max().unwrap_or(0);
+        let mut copies = Dense::zeros(longest.next_multiple_of(BLOCK), width);
+        let places: Vec<u32> = (0..longest as u32).collect();
+        let mut loss = 0.0;
+        let mut start = 0;
+        for row in range {
+            let (columns, ratings) = rows.row(row);
+            let z = &mut z[start..start + width];
+            let scale = if scales.is_empty() { scales } else { &scales[start..start + width] };
+            start += width;
+            extras.resize(ratings.len().next_multiple_of(BLOCK), 0.0);
+            pulls.resize(extras.len(), 0.0);
+            let Some(Terms { constant, unit }) = rule.terms(ratings, &mut extras, &mut pulls) else {
+                // Nothing is known of this row, and least squares then answers zero.
+                for at in 0..width {
+                    z[at] = if held == Some(at) { z[at] } else { 0.0 };
+                }
+                continue;
+            };
+            let ahead = &rows.columns[rows.offsets[row]..];
+            let entries = Entries { columns, extras: &extras, pulls: &pulls, ahead };
+            let problem = Problem { fixed, entries, scale: simd.vectors(scale), held };
+            let copies = if copied(columns.len()) { &mut copies } else { &mut Dense::zeros(0, width) };
+            let fallen = descend(simd, problem, simd.vectors_mut(z), &mut scratch, copies, &places, effort);
+            loss += f64::from(unit) * (constant + f64::from(fallen));
+        }
+        loss
+    }
+}
+
+/// Numbers of one row's copies, at most: they are to stay in the second-level cache.
+const COPIES: usize = 1 << 18;
+
+/// What is the same for all entries of a row.
+struct Terms {
+    /// The sum of what in their terms does not depend on the scores.
+    constant: f64,
+    /// What the row's share of the objective is divided by.
+    unit: f32,
+}
+
+impl Rule {
+    /// Writes what a row's entries say of their scores, and zeros behind; `None` if nothing is known of the row.
+    #[inline(always)]
+    fn terms(self, ratings: &[f32], extras: &mut [f32], pulls: &mut [f32]) -> Option<Terms> {
+        let n = ratings.len();
+        // In as many sums as one need not wait for another; f64, for a row may be long.
+        let mut constants = [0.0; BLOCK];
+        let unit = match self {
+            Self::Evidence { .. } => 1.0,
+            Self::Opinion { regularization } => regularization * n as f32,
+        };
+        let mut start = 0;
+        while start < extras.len() {
+            let mut block = [0.0; BLOCK];
+            match ratings[start..].first_chunk() {
+                Some(ratings) => block = *ratings,
+                None => block[..n - start].copy_from_slice(&ratings[start..]),
+            }
+            let (extras, pulls) = (&mut extras[start..start + BLOCK], &mut pulls[start..start + BLOCK]);
+            match self {
+                Self::Evidence { alpha } => {
+                    for b in 0..BLOCK {
+                        extras[b] = alpha * block[b];
+                        pulls[b] = if block[b] > 0.0 { 1.0 + extras[b] } else { 0.0 };
+                        constants[b] += f64::from(pulls[b]);
+                    }
+                }
+                Self::Opinion { .. } => {
+                    for b in 0..BLOCK {
+                        extras[b] = if start + b < n { 1.0 / unit } else { 0.0 };
+                        pulls[b] = extras[b] * block[b];
+                        constants[b] += f64::from(pulls[b]) * f64::from(block[b]);
+                    }
+                }
+            }
+            start += BLOCK;
+        }
+        let constant = constants.iter().sum();
+        // Every rating above zero has added 1 or more to the evidence.
+        let is_known = match self {
+            Self::Evidence { .. } => constant > 0.0,
+            Self::Opinion { .. } => n > 0,
+        };
+        is_known.then_some(Terms { constant, unit })
+    }
 }
 
 /// The vectors of a descent, kept from row to row.
-pub(super) struct Scratch<'a, V> {
-    pub residual: &'a mut [V],
-    pub direction: &'a mut [V],
+struct Scratch<'a, V> {
+    residual: &'a mut [V],
+    direction: &'a mut [V],
     /// The system's matrix times `direction`.
-    pub image: &'a mut [V],
+    image: &'a mut [V],
+    /// What the entries see of a vector, and what they answer, where they see it scaled.
+    seen: &'a mut [V],
+    answer: &'a mut [V],
 }
 
-/// Conjugate gradients (Hestenes, Stiefel 1952) for `(I + Wᵀ(C − I)W) z = WᵀC p`, from where `z` is.
+impl<'a, V> Scratch<'a, V> {
+    /// Of room for five rows.
+    #[inline(always)]
+    fn of<S: Simd<Vector = V>>(simd: S, room: &'a mut [f32], width: usize) -> Self {
+        let n = width / S::LANES;
+        let (residual, rest) = simd.vectors_mut(room).split_at_mut(n);
+        let (direction, rest) = rest.split_at_mut(n);
+        let (image, rest) = rest.split_at_mut(n);
+        let (seen, answer) = rest.split_at_mut(n);
+        Self { residual, direction, image, seen, answer }
+    }
+}
+
+/// The problem of one row: `(I + D Σ extra · wwᵀ D) z = D Σ pull · w` over its entries, where `D` is diagonal.
+#[derive(Clone, Copy)]
+struct Problem<'a, V> {
+    fixed: Fixed<'a>,
+    entries: Entries<'a>,
+    /// `D`; empty where it is the identity.
+    scale: &'a [V],
+    /// The place of a number of `z` that stays as it is.
+    held: Option<usize>,
+}
+
+/// Conjugate gradients (Hestenes, Stiefel 1952) for the problem of one row, from where `z` is.
 ///
-/// The answer is the row's share of the objective where `z` ends, `Σ c (1 − w·z)² − (w·z)² + |z|²`: at the start it is
-/// at hand, and each step tells by how much it falls.
+/// The answer is the row's share of the objective where `z` ends, but for what does not depend on `z`: at the start it
+/// is at hand, and each step tells by how much it falls.
 #[inline(always)]
-pub(super) fn descend<S: Simd>(
+fn descend<'a, S: Simd>(
     simd: S,
-    fixed: Fixed,
-    entries: Entries,
+    problem: Problem<'a, S::Vector>,
     z: &mut [S::Vector],
     scratch: &mut Scratch<S::Vector>,
+    copies: &'a mut Dense,
+    places: &'a [u32],
     effort: Effort,
-) -> f64 {
-    if entries.ratings.iter().all(|rating| *rating <= 0.0) {
-        // Nothing is known of this row, and least squares then answers zero.
-        z.fill(simd.splat(0.0));
-        return 0.0;
+) -> f32 {
+    let mut problem = problem;
+    let n = z.len();
+    let Scratch { residual, direction, image, seen, answer } = scratch;
+    let (residual, direction, image) = (&mut residual[..n], &mut direction[..n], &mut image[..n]);
+    let (seen, answer) = (&mut seen[..n], &mut answer[..n]);
+    // r = D Σ pull · w − z − D Σ extra · wwᵀ D z
+    let (none, minus) = (simd.splat(0.0), simd.splat(-1.0));
+    for i in 0..n {
+        residual[i] = simd.mul_add(minus, z[i], none);
     }
-    let Scratch { residual, direction, image } = scratch;
-    // r = WᵀC p − z − Wᵀ(C − I)W z
-    let minus = simd.splat(-1.0);
-    let none = simd.splat(0.0);
-    for (residual, z) in residual.iter_mut().zip(z.iter()) {
-        *residual = simd.mul_add(minus, *z, none);
+    let room = simd.vectors_mut(copies.values_mut());
+    let mut loss = square(simd, z) + pass::<S, Pull>(simd, problem, z, residual, seen, answer, room);
+    if copies.n_rows() > 0 {
+        problem.fixed.rows = Rows::Whole(copies.values());
+        problem.entries.columns = &places[..problem.entries.columns.len()];
     }
-    let mut loss = square(simd, z) + gather::<S, Residual>(simd, fixed, entries, z, residual);
-    direction.copy_from_slice(residual);
+    hold(simd, problem, residual);
+    for i in 0..n {
+        direction[i] = residual[i];
+    }
     // |r|², and |p|² of the direction p, which needs no sum of its own: p is r and, at a right angle to it, the last p.
     let mut size = square(simd, residual);
     let mut reach = size;
     // |r|² is no less than what the objective can still fall by: the system's least eigenvalue is 1 or more.
-    let enough = effort.tolerance * entries.ratings.len() as f32;
-    for step in 1..=effort.steps {
-        if size <= enough {
-            break;
-        }
+    let enough = effort.tolerance * problem.entries.columns.len() as f32;
+    let mut step = 1;
+    while step <= effort.steps && size > enough {
         if step == effort.steps {
             // The last step asks how long it should be, and no more.
-            let length = size / (reach + gather::<S, Curvature>(simd, fixed, entries, direction, image));
+            let length = size / (reach + pass::<S, Curvature>(simd, problem, direction, image, seen, answer, &mut []));
             add(simd, length, direction, z);
             loss -= length * size;
             break;
         }
-        image.copy_from_slice(direction);
-        let length = size / (reach + gather::<S, Image>(simd, fixed, entries, direction, image));
+        for i in 0..n {
+            image[i] = direction[i];
+        }
+        let length = size / (reach + pass::<S, Image>(simd, problem, direction, image, seen, answer, &mut []));
+        hold(simd, problem, image);
         add(simd, length, direction, z);
         add(simd, -length, image, residual);
         loss -= length * size;
         let smaller = square(simd, residual);
         let turn = smaller / size;
-        for (direction, residual) in direction.iter_mut().zip(residual.iter()) {
-            *direction = simd.mul_add(simd.splat(turn), *direction, *residual);
+        let turns = simd.splat(turn);
+        for i in 0..n {
+            direction[i] = simd.mul_add(turns, direction[i], residual[i]);
         }
         reach = smaller + turn * turn * reach;
         size = smaller;
+        step += 1;
     }
-    f64::from(loss)
+    loss
 }
 
-/// What a pass over a row's entries does with each score `w·x`.
-trait Pass {
-    /// Whether this pass is the one that meets the row's entries first.
-    const FIRST: bool = false;
-    /// Whether `weight · w` is added up; the sums of `term` always are.
-    const SPREADS: bool = true;
-    /// `(weight, term)` for a rating, what it adds to the confidence (`c − 1`), and the score.
-    fn of(rating: f32, extra: f32, score: f32) -> (f32, f32);
-}
-
-/// `WᵀC p − Wᵀ(C − I)W x`, and the entries' share of the objective.
-struct Residual;
-
-impl Pass for Residual {
-    const FIRST: bool = true;
-
-    #[inline(always)]
-    fn of(rating: f32, extra: f32, score: f32) -> (f32, f32) {
-        let confidence = if rating > 0.0 { 1.0 + extra } else { 0.0 };
-        let gap = 1.0 - score;
-        let square = if rating > 0.0 { score * score } else { 0.0 };
-        (confidence - extra * score, confidence * gap * gap - square)
-    }
-}
-
-/// `Wᵀ(C − I)W x`, and `xᵀ` times it.
-struct Image;
-
-impl Pass for Image {
-    #[inline(always)]
-    fn of(_: f32, extra: f32, score: f32) -> (f32, f32) {
-        (extra * score, extra * score * score)
-    }
-}
-
-/// `xᵀWᵀ(C − I)W x` alone.
-struct Curvature;
-
-impl Pass for Curvature {
-    const SPREADS: bool = false;
-
-    #[inline(always)]
-    fn of(_: f32, extra: f32, score: f32) -> (f32, f32) {
-        (0.0, extra * score * score)
-    }
-}
-
-/// Entries of one row that a thread takes at a time. A longer row is shared by threads.
-const SEGMENT: usize = 1 << 14;
-
-/// Adds `Σ weight · w` to `spread`, and answers `Σ term`.
+/// A pass over the entries, which see `x` scaled.
 #[inline(always)]
-fn gather<S: Simd, P: Pass>(simd: S, fixed: Fixed, entries: Entries, x: &[S::Vector], spread: &mut [S::Vector]) -> f32 {
-    if entries.columns.len() > SEGMENT {
-        return gather_by_segments::<P>(fixed, entries, simd.numbers(x), simd.numbers_mut(spread));
-    }
-    // The inner loops are unrolled: over the vectors of 64 factors, of 32, or not at all.
-    match x.len() {
-        n if n.is_multiple_of(8) => gather_unrolled::<S, P, 8>(simd, fixed, entries, x, spread),
-        n if n.is_multiple_of(4) => gather_unrolled::<S, P, 4>(simd, fixed, entries, x, spread),
-        _ => gather_unrolled::<S, P, 1>(simd, fixed, entries, x, spread),
-    }
-}
-
-fn gather_by_segments<P: Pass>(fixed: Fixed, entries: Entries, x: &[f32], spread: &mut [f32]) -> f32 {
-    let segments = entries.columns.par_chunks(SEGMENT).zip(entries.ratings.par_chunks(SEGMENT));
-    let parts: Vec<(Dense, f32)> = segments
-        .map(|(columns, ratings)| {
-            let entries = Entries { columns, ratings, ahead: columns };
-            let mut part = Dense::zeros(1, fixed.width);
-            let term = simd::run(Segment::<P> { fixed, entries, x, spread: part.values_mut(), pass: PhantomData });
-            (part, term)
-        })
-        .collect();
-    for (part, _) in &parts {
-        spread.iter_mut().zip(part.values()).for_each(|(sum, part)| *sum += part);
-    }
-    parts.iter().map(|(_, term)| term).sum()
-}
-
-struct Segment<'a, P> {
-    fixed: Fixed<'a>,
-    entries: Entries<'a>,
-    x: &'a [f32],
-    spread: &'a mut [f32],
-    pass: PhantomData<P>,
-}
-
-impl<P: Pass> Kernel for Segment<'_, P> {
-    type Output = f32;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> f32 {
-        gather::<S, P>(simd, self.fixed, self.entries, simd.vectors(self.x), simd.vectors_mut(self.spread))
-    }
-}
-
-/// Entries are taken eight at a time. The rest is filled up with entries that count for nothing.
-#[inline(always)]
-fn gather_unrolled<S: Simd, P: Pass, const U: usize>(
+fn pass<S: Simd, P: Pass>(
     simd: S,
-    fixed: Fixed,
-    entries: Entries,
+    problem: Problem<S::Vector>,
     x: &[S::Vector],
     spread: &mut [S::Vector],
+    seen: &mut [S::Vector],
+    answer: &mut [S::Vector],
+    copies: &mut [S::Vector],
 ) -> f32 {
-    let mut gatherer = Gatherer::<S, U> {
-        simd,
-        whitened: simd.vectors(fixed.whitened).as_chunks().0,
-        alpha: fixed.alpha,
-        x: x.as_chunks().0,
-        spread: spread.as_chunks_mut().0,
-        sums: [0.0; 8],
-    };
-    let (eights, last_columns) = entries.columns.as_chunks::<8>();
-    let (ratings, last_ratings) = entries.ratings.as_chunks::<8>();
-    // Later passes find the rows in the cache.
-    let ahead = if P::FIRST { entries.ahead.get(AHEAD..).unwrap_or_default() } else { &[] };
-    let mut ahead = ahead.chunks(8);
-    for (columns, ratings) in eights.iter().zip(ratings) {
-        gatherer.prefetch(ahead.next().unwrap_or_default());
-        gatherer.block::<P, 8>(columns, ratings);
+    let (none, scale) = (simd.splat(0.0), problem.scale);
+    for i in 0..scale.len() {
+        seen[i] = simd.mul_add(scale[i], x[i], none);
+        answer[i] = none;
     }
-    gatherer.prefetch(ahead.next().unwrap_or_default());
-    match last_columns.len() {
-        0 => {}
-        1..=4 => gatherer.block::<P, 4>(&filled(last_columns), &filled(last_ratings)),
-        _ => gatherer.block::<P, 8>(&filled(last_columns), &filled(last_ratings)),
+    let plain = scale.is_empty();
+    let (x, sum) = if plain { (x, &mut *spread) } else { (&*seen, &mut *answer) };
+    let term = gather::<S, P>(simd, problem.fixed, problem.entries, x, sum, copies);
+    if P::SPREADS && !plain {
+        for i in 0..scale.len() {
+            spread[i] = simd.mul_add(scale[i], answer[i], spread[i]);
+        }
     }
-    gatherer.sums.iter().sum()
+    term
 }
-
-/// How many entries ahead memory is asked for a row.
-const AHEAD: usize = 16;
 
 #[inline(always)]
-fn filled<T: Copy + Default, const B: usize>(few: &[T]) -> [T; B] {
-    let mut all = [T::default(); B];
-    all[..few.len()].copy_from_slice(few);
-    all
-}
-
-struct Gatherer<'a, S: Simd, const U: usize> {
-    simd: S,
-    /// Parts of `U` vectors, as many to a row as `x` has.
-    whitened: &'a [[S::Vector; U]],
-    alpha: f32,
-    x: &'a [[S::Vector; U]],
-    spread: &'a mut [[S::Vector; U]],
-    sums: [f32; 8],
-}
-
-impl<S: Simd, const U: usize> Gatherer<'_, S, U> {
-    #[inline(always)]
-    fn prefetch(&self, columns: &[u32]) {
-        let n = self.x.len();
-        for column in columns {
-            for part in &self.whitened[*column as usize * n..][..n] {
-                self.simd.prefetch(part);
-            }
-        }
-    }
-
-    /// `B` entries together: each part of `x` and of the spread is loaded once for all of them.
-    #[inline(always)]
-    fn block<P: Pass, const B: usize>(&mut self, columns: &[u32; B], ratings: &[f32; B]) {
-        let (simd, n) = (self.simd, self.x.len());
-        let mut rows: [&[[S::Vector; U]]; B] = [&[]; B];
-        for b in 0..B {
-            rows[b] = &self.whitened[columns[b] as usize * n..][..n];
-        }
-        let mut scores = [simd.splat(0.0); B];
-        for j in 0..n {
-            for u in 0..U {
-                for b in 0..B {
-                    scores[b] = simd.mul_add(rows[b][j][u], self.x[j][u], scores[b]);
-                }
-            }
-        }
-        let scores = simd.sums(scores);
-        let mut weights = [0.0; B];
-        for b in 0..B {
-            let (weight, term) = P::of(ratings[b], self.alpha * ratings[b], scores[b]);
-            weights[b] = weight;
-            self.sums[b] += term;
-        }
-        if P::SPREADS {
-            let mut factors = [simd.splat(0.0); B];
-            for b in 0..B {
-                factors[b] = simd.splat(weights[b]);
-            }
-            for (j, spread) in self.spread[..n].iter_mut().enumerate() {
-                for u in 0..U {
-                    let mut sum = spread[u];
-                    for b in 0..B {
-                        sum = simd.mul_add(factors[b], rows[b][j][u], sum);
-                    }
-                    spread[u] = sum;
-                }
-            }
-        }
+fn hold<S: Simd>(simd: S, problem: Problem<S::Vector>, x: &mut [S::Vector]) {
+    if let Some(held) = problem.held {
+        simd.numbers_mut(x)[held] = 0.0;
     }
 }
 
@@ -309,21 +286,17 @@ impl<S: Simd, const U: usize> Gatherer<'_, S, U> {
 #[inline(always)]
 fn add<S: Simd>(simd: S, a: f32, x: &[S::Vector], y: &mut [S::Vector]) {
     let a = simd.splat(a);
-    for (y, x) in y.iter_mut().zip(x) {
-        *y = simd.mul_add(a, *x, *y);
+    for i in 0..x.len().min(y.len()) {
+        y[i] = simd.mul_add(a, x[i], y[i]);
     }
 }
 
 /// `|x|²`, in two sums: one would wait for itself.
 #[inline(always)]
 fn square<S: Simd>(simd: S, x: &[S::Vector]) -> f32 {
-    let (pairs, odd) = x.as_chunks::<2>();
     let mut sums = [simd.splat(0.0); 2];
-    for [a, b] in pairs {
-        sums = [simd.mul_add(*a, *a, sums[0]), simd.mul_add(*b, *b, sums[1])];
-    }
-    for last in odd {
-        sums[0] = simd.mul_add(*last, *last, sums[0]);
+    for i in 0..x.len() {
+        sums[i % 2] = simd.mul_add(x[i], x[i], sums[i % 2]);
     }
     simd.sum(simd.add(sums[0], sums[1]))
 }

@@ -54,7 +54,7 @@ impl Function for ExplainRecommendation {
                 ("share", "its part of the score; NULL where the score is 0"),
             ],
             example: "SELECT because_item, contribution, share\n\
-                      FROM recommend('taste', 7, k => 1) r\n\
+                      FROM recommend('taste', 42, k => 1) r\n\
                       CROSS JOIN LATERAL explain_recommendation('taste', r.customer_id, r.product_id, k => 3) e\n\
                       ORDER BY contribution DESC",
         }

@@ -94,7 +94,7 @@ fn ease(bench: &Bench) {
         let earlier = ease::Earlier { inverse: inverse.clone(), x: &x, users: &users, items: &items };
         ease::refit(black_box(&later), 300.0, earlier, &|_| true).unwrap()
     });
-    let weights = ease::Weights::of(&inverse);
+    let weights = ease::Weights::of(&inverse, &|| true).unwrap();
     let seen: Vec<&[u32]> = rows.iter().map(|(items, _)| *items).collect();
     for n_users in [1, 20_000] {
         let query = ease::Query { users: &rows[..n_users], k: 10, seen: Some(&seen[..n_users]), candidates: None };

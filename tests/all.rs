@@ -8,6 +8,7 @@ mod goldens;
 mod layers;
 mod manual;
 mod process;
+mod published;
 mod server;
 mod shop;
 mod wire;

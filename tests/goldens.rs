@@ -46,6 +46,7 @@ goldens!(
     cross_validate,
     describe_model,
     drop_model,
+    ease,
     embed,
     evaluate,
     evaluate_ranking,

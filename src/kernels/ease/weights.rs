@@ -44,12 +44,12 @@ impl Weights {
         n_items.next_multiple_of(PANEL).saturating_mul(n_items).saturating_mul(4)
     }
 
-    /// Of `P`: `B_ij = −P_ij / P_jj`, and zero on the diagonal.
-    pub fn of(inverse: &Symmetric) -> Weights {
+    /// Of `P`: `B_ij = −P_ij / P_jj`, and zero on the diagonal. `go_on` is asked often.
+    pub fn of(inverse: &Symmetric, go_on: &(dyn Fn() -> bool + Sync)) -> Result<Weights> {
         let n_items = inverse.n();
         let mut panels = Dense::zeros(n_items.div_ceil(PANEL) * n_items, PANEL);
         let panel_area = (n_items * PANEL).max(1);
-        panels.values_mut().par_chunks_mut(panel_area).enumerate().for_each(|(panel, weights)| {
+        panels.values_mut().par_chunks_mut(panel_area).enumerate().try_for_each(|(panel, weights)| {
             let columns = panel * PANEL..n_items.min((panel + 1) * PANEL);
             let mut parts = [[0.0; TILE]; PANEL];
             // By symmetry the columns are rows of P: a part of each, and then these turned over.
@@ -67,8 +67,9 @@ impl Weights {
                     row.iter_mut().zip(&parts[..columns.len()]).for_each(|(weight, part)| *weight = part[at] as f32);
                 }
             }
-        });
-        Weights { n_items, panels }
+            if go_on() { Ok(()) } else { Err(Error::cancelled()) }
+        })?;
+        Ok(Weights { n_items, panels })
     }
 
     pub fn n_items(&self) -> usize {
@@ -189,7 +190,7 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        let weights = Weights::of(&inverse);
+        let weights = Weights::of(&inverse, &|| true).unwrap();
         let (items, values): (Vec<u32>, Vec<f32>) = (0..40).map(|at| (at * 3, 1.0 + at as f32 / 3.0)).unzip();
         let rows: [Row; 3] = [(&items, &values), (&[], &[]), (&items[..1], &values[..1])];
         let query = Query { users: &rows, k: n_items, seen: None, candidates: None };

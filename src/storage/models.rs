@@ -10,7 +10,10 @@ use bytes::Bytes;
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use datafusion::parquet::basic::Compression;
 use datafusion::parquet::errors::ParquetError;
+use datafusion::parquet::file::properties::WriterPropertiesBuilder;
+use rayon::prelude::*;
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
@@ -243,14 +246,15 @@ fn about(schema: &str, name: &str, version: u32, error: Error) -> Error {
 /// Writes and syncs all files of an artefact. Answers their size and the checksum of the manifest.
 fn write_artefact(dir: &Path, artefact: &Artefact) -> Result<(u64, String)> {
     fs::create_dir(dir)?;
-    let mut parts = Vec::new();
-    for (index, (name, rows)) in artefact.parts.iter().enumerate() {
+    let named: Vec<(&String, &RecordBatch)> = artefact.parts.iter().collect();
+    let written = named.into_par_iter().enumerate().map(|(index, (name, rows))| {
         let file = part_file(index, name);
         let path = dir.join(&file);
         write_part(&path, rows)?;
         let (bytes, checksum) = checksum(File::open(path)?)?;
-        parts.push(Part { name: name.clone(), file, bytes, checksum });
-    }
+        Ok(Part { name: name.clone(), file, bytes, checksum })
+    });
+    let parts = written.collect::<Result<Vec<Part>>>()?;
     let all: u64 = parts.iter().map(|part| part.bytes).sum();
     let manifest = serde_json::to_vec_pretty(&Manifest { format: FORMAT, model: artefact.manifest.clone(), parts })?;
     let mut file = File::create_new(dir.join(MANIFEST))?;
@@ -268,7 +272,11 @@ fn part_file(index: usize, name: &str) -> String {
 }
 
 fn write_part(path: &Path, rows: &RecordBatch) -> Result<()> {
-    let mut parquet = parquet_writer(File::create_new(path)?, &rows.schema())?;
+    // Factors and weights hardly repeat, and hardly shrink.
+    let plain = |properties: WriterPropertiesBuilder| {
+        properties.set_dictionary_enabled(false).set_compression(Compression::UNCOMPRESSED)
+    };
+    let mut parquet = parquet_writer(File::create_new(path)?, &rows.schema(), plain)?;
     parquet.write(rows).map_err(not_written)?;
     Ok(parquet.into_inner().map_err(not_written)?.sync_all()?)
 }

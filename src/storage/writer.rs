@@ -13,7 +13,7 @@ use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::errors::ParquetError;
-use datafusion::parquet::file::properties::WriterProperties;
+use datafusion::parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 
 use super::disk::{Draft, fresh_name};
 use crate::error::{Error, Kind, Result};
@@ -108,7 +108,7 @@ impl OpenFile {
         let path = dir.join(fresh_name()).with_extension("parquet");
         let file = File::create_new(&path)?;
         let draft = Draft::new(path);
-        let parquet = parquet_writer(file, schema)?;
+        let parquet = parquet_writer(file, schema, |properties| properties)?;
         Ok(Self { parquet, rows: 0, draft })
     }
 
@@ -119,14 +119,18 @@ impl OpenFile {
     }
 }
 
-/// The one way we write Parquet, tables and models alike: plain enough for any other tool to read.
-pub(super) fn parquet_writer(file: File, schema: &SchemaRef) -> Result<ArrowWriter<File>> {
+/// The one way we write Parquet, tables and models alike: plain enough for any other tool to read. `special` is what suits
+/// the one or the other.
+pub(super) fn parquet_writer(
+    file: File,
+    schema: &SchemaRef,
+    special: impl Fn(WriterPropertiesBuilder) -> WriterPropertiesBuilder,
+) -> Result<ArrowWriter<File>> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(not_written)?))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
-        .build();
-    ArrowWriter::try_new(file, Arc::clone(schema), Some(properties)).map_err(not_written)
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES));
+    ArrowWriter::try_new(file, Arc::clone(schema), Some(special(properties).build())).map_err(not_written)
 }
 
 /// What kept rows from being written, told apart by what the user can do.

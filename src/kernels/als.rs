@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::kernels::als::descent::Effort;
 use crate::kernels::als::sweep::{Task, room, sweep};
 use crate::kernels::cholesky::Cholesky;
-use crate::kernels::csr::Csr;
+use crate::kernels::csr::{Csr, check_rating};
 use crate::kernels::dense::{self, Dense, PANEL};
 use crate::kernels::progress::{Progress, Step};
 
@@ -140,7 +140,7 @@ pub fn fit(
     progress: Progress,
 ) -> Result<Factors> {
     check(options)?;
-    interactions.values.iter().try_for_each(|rating| check_rating(*rating))?;
+    interactions.check_ratings()?;
     let by_item = interactions.transpose();
     let (mut users, mut items) = beginning(interactions, options.factors, start, seed)?;
     let (n_users, n_items, width) = (interactions.n_rows, interactions.n_cols, items.width());
@@ -344,14 +344,6 @@ fn check_item(item: u32, items: ArrayView2<f32>) -> Result<()> {
         return Ok(());
     }
     Err(Error::internal(format!("item {item} of {} items", items.nrows())))
-}
-
-fn check_rating(rating: f32) -> Result<()> {
-    if rating >= 0.0 && rating.is_finite() {
-        return Ok(());
-    }
-    Err(Error::invalid(format!("ratings must be numbers of 0 or more, got {rating}"))
-        .hint("leave out refunds and unknown values, for example with WHERE quantity > 0"))
 }
 
 fn undetermined() -> Error {

@@ -1,5 +1,6 @@
 //! Sparse matrices by compressed rows: who did what, how much.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -82,6 +83,29 @@ impl Csr {
         bucket(self.n_cols, self.n_rows, self.nnz(), entries, Order::AsGiven)
     }
 
+    /// The entries with a value above zero.
+    pub fn positive(&self) -> Cow<'_, Csr> {
+        if self.values.iter().all(|value| *value > 0.0) {
+            return Cow::Borrowed(self);
+        }
+        let mut kept = Csr { offsets: vec![0], columns: Vec::new(), values: Vec::new(), ..*self };
+        for row in 0..self.n_rows {
+            let (columns, values) = self.row(row);
+            let positive = columns.iter().zip(values).filter(|(_, value)| **value > 0.0);
+            positive.for_each(|(column, value)| {
+                kept.columns.push(*column);
+                kept.values.push(*value);
+            });
+            kept.offsets.push(kept.columns.len());
+        }
+        Cow::Owned(kept)
+    }
+
+    /// Fails where a value is below zero or not finite: as evidence of what somebody did it says nothing.
+    pub fn check_ratings(&self) -> Result<()> {
+        self.values.iter().try_for_each(|rating| check_rating(*rating))
+    }
+
     /// The number of entries.
     pub fn nnz(&self) -> usize {
         self.columns.len()
@@ -116,6 +140,15 @@ impl Csr {
         self.values.shrink_to_fit();
         self
     }
+}
+
+/// As [`Csr::check_ratings`], of one rating.
+pub fn check_rating(rating: f32) -> Result<()> {
+    if rating >= 0.0 && rating.is_finite() {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("ratings must be numbers of 0 or more, got {rating}"))
+        .hint("leave out refunds and unknown values, for example with WHERE quantity > 0"))
 }
 
 /// How the entries of a row are to follow one another.
@@ -301,6 +334,14 @@ mod tests {
         let matrix = Csr::from_triplets(0, 0, &[]).unwrap();
         assert_eq!((matrix.nnz(), matrix.offsets.as_slice()), (0, &[0][..]));
         assert_eq!(matrix.transpose(), matrix);
+    }
+
+    #[test]
+    fn entries_of_zero_can_be_left_out() {
+        let matrix = Csr::from_triplets(3, 2, &[(0, 1, 0.0), (0, 0, 2.0), (1, 1, -1.0), (2, 1, 3.0)]).unwrap();
+        let kept = Csr::from_triplets(3, 2, &[(0, 0, 2.0), (2, 1, 3.0)]).unwrap();
+        assert_eq!(*matrix.positive(), kept);
+        assert!(matches!(kept.positive(), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Arithmetic you could check on paper: slices and matrices in, values out, the seed a parameter.
 
 pub mod als;
+pub mod bpr;
 pub mod cholesky;
 pub mod csr;
 pub mod dense;
@@ -11,11 +12,14 @@ pub mod kmeans;
 pub mod lbfgs;
 pub mod logistic;
 pub mod metrics;
+pub mod newcomer;
 pub mod popularity;
 pub mod progress;
+pub mod random;
 pub mod rfm;
 pub mod simd;
 pub mod symmetric;
 pub mod topk;
+pub mod warp;
 
 pub use progress::{Progress, Step};

@@ -1,12 +1,14 @@
 //! Models: ways to learn, what they leave behind, and where the fitted ones are found by name.
 
 mod audience;
+mod bpr;
 mod cross_validation;
 mod ease;
 mod explanation;
 #[cfg(test)]
 mod fake;
 mod history;
+mod hybrid_mf;
 mod item_knn;
 mod kmeans;
 mod likeness;
@@ -25,6 +27,7 @@ mod selection;
 mod split;
 mod train;
 mod tuning;
+mod vectors;
 
 pub use crate::kernels::Step;
 pub use audience::{AudienceAsk, lookalike, ranked_fields, recommend_users, similar};
@@ -46,7 +49,9 @@ pub use tuning::{SEARCH_OPTIONS, Trial};
 
 /// Every way to learn. Parsing, option checks, the manual and the conformance tests read this list.
 pub const ALGORITHMS: &[&dyn Algorithm] = &[
+    &bpr::Bpr,
     &ease::Ease,
+    &hybrid_mf::HybridMf,
     &item_knn::ItemKnn,
     &kmeans::KMeans,
     &logistic_reg::LogisticReg,

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::csr::Csr;
 use crate::kernels::item_knn::Similarity;
 use crate::kernels::simd;
@@ -82,10 +82,7 @@ pub(super) const PATIENCE: usize = 1 << 12;
 impl Weights {
     /// `go_on` fails when it is time to stop.
     pub fn of(interactions: &Csr, similarity: Similarity, go_on: &dyn Fn() -> Result<()>) -> Result<Weights> {
-        if let Some(rating) = interactions.values.iter().find(|rating| !(**rating >= 0.0 && rating.is_finite())) {
-            return Err(Error::invalid(format!("ratings must be numbers of 0 or more, got {rating}"))
-                .hint("leave out refunds and unknown values, for example with WHERE quantity > 0"));
-        }
+        interactions.check_ratings()?;
         let (by_user, units) = in_units(weighed(interactions, similarity, go_on)?, go_on)?;
         let by_item = by_user.transpose(go_on)?;
 

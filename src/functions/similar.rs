@@ -90,7 +90,7 @@ impl Function for SimilarUsers {
                     "at most 1: the cosine of the customers' vectors where the model learns such, else of their histories",
                 ),
             ],
-            example: "SELECT rank, customer_id FROM similar_users('taste', 7, k => 3) ORDER BY rank",
+            example: "SELECT rank, customer_id FROM similar_users('taste', 42, k => 3) ORDER BY rank",
         }
     }
 

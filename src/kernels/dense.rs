@@ -23,6 +23,7 @@ impl Dense {
     pub fn zeros(n_rows: usize, columns: usize) -> Dense {
         let width = columns.next_multiple_of(PANEL);
         let buffer = vec![0.0; n_rows * width + PANEL];
+        simd::spread_out(&buffer);
         let start = buffer.as_ptr().align_offset(LINE).min(PANEL);
         Dense { n_rows, width, buffer, start }
     }

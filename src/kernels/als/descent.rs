@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::kernels::als::gather::{BLOCK, Curvature, Entries, Fixed, Image, Pass, Pull, Rows, gather};
+use crate::kernels::als::gather::{BLOCK, Curvature, Entries, Fixed, Image, Pass, Pull, gather};
 use crate::kernels::csr::Csr;
 use crate::kernels::dense::Dense;
 use crate::kernels::simd::{Kernel, Simd};
@@ -54,11 +54,6 @@ impl Kernel for Descent<'_> {
         let mut room = Dense::zeros(5, width);
         let mut scratch = Scratch::of(simd, room.values_mut(), width);
         let (mut extras, mut pulls) = (Vec::new(), Vec::new());
-        // Rows that come in halves are made whole once, and then lie together.
-        let copied = |n: usize| matches!(fixed.rows, Rows::Halves(_)) && n * width <= COPIES;
-        let longest = range.clone().map(|row| rows.row(row).0.len()).filter(|n| copied(*n)).max().unwrap_or(0);
-        let mut copies = Dense::zeros(longest.next_multiple_of(BLOCK), width);
-        let places: Vec<u32> = (0..longest as u32).collect();
         let mut loss = 0.0;
         let mut start = 0;
         for row in range {
@@ -78,16 +73,12 @@ impl Kernel for Descent<'_> {
             let ahead = &rows.columns[rows.offsets[row]..];
             let entries = Entries { columns, extras: &extras, pulls: &pulls, ahead };
             let problem = Problem { fixed, entries, scale: simd.vectors(scale), held };
-            let copies = if copied(columns.len()) { &mut copies } else { &mut Dense::zeros(0, width) };
-            let fallen = descend(simd, problem, simd.vectors_mut(z), &mut scratch, copies, &places, effort);
+            let fallen = descend(simd, problem, simd.vectors_mut(z), &mut scratch, effort);
             loss += f64::from(unit) * (constant + f64::from(fallen));
         }
         loss
     }
 }
-
-/// Numbers of one row's copies, at most: they are to stay in the second-level cache.
-const COPIES: usize = 1 << 18;
 
 /// What is the same for all entries of a row.
 struct Terms {
@@ -184,16 +175,13 @@ struct Problem<'a, V> {
 /// The answer is the row's share of the objective where `z` ends, but for what does not depend on `z`: at the start it
 /// is at hand, and each step tells by how much it falls.
 #[inline(always)]
-fn descend<'a, S: Simd>(
+fn descend<S: Simd>(
     simd: S,
-    problem: Problem<'a, S::Vector>,
+    problem: Problem<S::Vector>,
     z: &mut [S::Vector],
     scratch: &mut Scratch<S::Vector>,
-    copies: &'a mut Dense,
-    places: &'a [u32],
     effort: Effort,
 ) -> f32 {
-    let mut problem = problem;
     let n = z.len();
     let Scratch { residual, direction, image, seen, answer } = scratch;
     let (residual, direction, image) = (&mut residual[..n], &mut direction[..n], &mut image[..n]);
@@ -203,12 +191,7 @@ fn descend<'a, S: Simd>(
     for i in 0..n {
         residual[i] = simd.mul_add(minus, z[i], none);
     }
-    let room = simd.vectors_mut(copies.values_mut());
-    let mut loss = square(simd, z) + pass::<S, Pull>(simd, problem, z, residual, seen, answer, room);
-    if copies.n_rows() > 0 {
-        problem.fixed.rows = Rows::Whole(copies.values());
-        problem.entries.columns = &places[..problem.entries.columns.len()];
-    }
+    let mut loss = square(simd, z) + pass::<S, Pull>(simd, problem, z, residual, seen, answer);
     hold(simd, problem, residual);
     for i in 0..n {
         direction[i] = residual[i];
@@ -222,7 +205,7 @@ fn descend<'a, S: Simd>(
     while step <= effort.steps && size > enough {
         if step == effort.steps {
             // The last step asks how long it should be, and no more.
-            let length = size / (reach + pass::<S, Curvature>(simd, problem, direction, image, seen, answer, &mut []));
+            let length = size / (reach + pass::<S, Curvature>(simd, problem, direction, image, seen, answer));
             add(simd, length, direction, z);
             loss -= length * size;
             break;
@@ -230,7 +213,7 @@ fn descend<'a, S: Simd>(
         for i in 0..n {
             image[i] = direction[i];
         }
-        let length = size / (reach + pass::<S, Image>(simd, problem, direction, image, seen, answer, &mut []));
+        let length = size / (reach + pass::<S, Image>(simd, problem, direction, image, seen, answer));
         hold(simd, problem, image);
         add(simd, length, direction, z);
         add(simd, -length, image, residual);
@@ -257,7 +240,6 @@ fn pass<S: Simd, P: Pass>(
     spread: &mut [S::Vector],
     seen: &mut [S::Vector],
     answer: &mut [S::Vector],
-    copies: &mut [S::Vector],
 ) -> f32 {
     let (none, scale) = (simd.splat(0.0), problem.scale);
     for i in 0..scale.len() {
@@ -266,7 +248,7 @@ fn pass<S: Simd, P: Pass>(
     }
     let plain = scale.is_empty();
     let (x, sum) = if plain { (x, &mut *spread) } else { (&*seen, &mut *answer) };
-    let term = gather::<S, P>(simd, problem.fixed, problem.entries, x, sum, copies);
+    let term = gather::<S, P>(simd, problem.fixed, problem.entries, x, sum);
     if P::SPREADS && !plain {
         for i in 0..scale.len() {
             spread[i] = simd.mul_add(scale[i], answer[i], spread[i]);

@@ -88,8 +88,7 @@ impl Pass for Curvature {
 /// Entries of one row that a thread takes at a time. A longer row is shared by threads.
 const SEGMENT: usize = 1 << 14;
 
-/// Adds `Σ factor · w` to `spread`, and answers `Σ term`. Where the first pass finds `copies`, room for as many rows as
-/// `extras` are, it leaves the rows there as they were seen, one after the other.
+/// Adds `Σ factor · w` to `spread`, and answers `Σ term`.
 #[inline(always)]
 pub(super) fn gather<S: Simd, P: Pass>(
     simd: S,
@@ -97,12 +96,11 @@ pub(super) fn gather<S: Simd, P: Pass>(
     entries: Entries,
     x: &[S::Vector],
     spread: &mut [S::Vector],
-    copies: &mut [S::Vector],
 ) -> f32 {
-    if entries.columns.len() > SEGMENT && copies.is_empty() {
+    if entries.columns.len() > SEGMENT {
         return gather_by_segments::<P>(fixed, entries, simd.numbers(x), simd.numbers_mut(spread));
     }
-    gather_segment::<S, P>(simd, fixed, entries, x, spread, copies)
+    gather_segment::<S, P>(simd, fixed, entries, x, spread)
 }
 
 fn gather_by_segments<P: Pass>(fixed: Fixed, entries: Entries, x: &[f32], spread: &mut [f32]) -> f32 {
@@ -139,7 +137,7 @@ impl<P: Pass> Kernel for Segment<'_, P> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> f32 {
         let (x, spread) = (simd.vectors(self.x), simd.vectors_mut(self.spread));
-        gather_segment::<S, P>(simd, self.fixed, self.entries, x, spread, &mut [])
+        gather_segment::<S, P>(simd, self.fixed, self.entries, x, spread)
     }
 }
 
@@ -150,11 +148,10 @@ fn gather_segment<S: Simd, P: Pass>(
     entries: Entries,
     x: &[S::Vector],
     spread: &mut [S::Vector],
-    copies: &mut [S::Vector],
 ) -> f32 {
     match fixed.rows {
-        Rows::Whole(rows) => gather_cells::<S, P, Whole>(simd, simd.vectors(rows), entries, x, spread, copies),
-        Rows::Halves(rows) => gather_cells::<S, P, Half>(simd, simd.halves(rows), entries, x, spread, copies),
+        Rows::Whole(rows) => gather_cells::<S, P, Whole>(simd, simd.vectors(rows), entries, x, spread),
+        Rows::Halves(rows) => gather_cells::<S, P, Half>(simd, simd.halves(rows), entries, x, spread),
     }
 }
 
@@ -193,13 +190,12 @@ fn gather_cells<S: Simd, P: Pass, C: Cells<S>>(
     entries: Entries,
     x: &[S::Vector],
     spread: &mut [S::Vector],
-    copies: &mut [S::Vector],
 ) -> f32 {
     // The inner loops are unrolled, where there is something to unroll.
     if x.len().is_multiple_of(4) {
-        gather_unrolled::<S, P, C, 4>(simd, rows, entries, x, spread, copies)
+        gather_unrolled::<S, P, C, 4>(simd, rows, entries, x, spread)
     } else {
-        gather_unrolled::<S, P, C, 1>(simd, rows, entries, x, spread, copies)
+        gather_unrolled::<S, P, C, 1>(simd, rows, entries, x, spread)
     }
 }
 
@@ -210,7 +206,6 @@ fn gather_unrolled<S: Simd, P: Pass, C: Cells<S>, const U: usize>(
     entries: Entries,
     x: &[S::Vector],
     spread: &mut [S::Vector],
-    copies: &mut [S::Vector],
 ) -> f32 {
     let parts = x.len() / U;
     let mut gatherer = Gatherer::<S, C, U> {
@@ -218,7 +213,6 @@ fn gather_unrolled<S: Simd, P: Pass, C: Cells<S>, const U: usize>(
         rows: Table::of(rows.as_chunks().0, parts),
         x: &x.as_chunks().0[..parts],
         spread: &mut spread.as_chunks_mut().0[..parts],
-        copies: copies.as_chunks_mut().0,
         sums: [0.0; BLOCK],
     };
     let n = entries.columns.len();
@@ -236,9 +230,9 @@ fn gather_unrolled<S: Simd, P: Pass, C: Cells<S>, const U: usize>(
             None => std::array::from_fn(|b| entries.columns[(done + b).min(n - 1)]),
         };
         if count > 4 {
-            gatherer.block::<P, BLOCK>(done, &columns, extras, pulls);
+            gatherer.block::<P, BLOCK>(&columns, extras, pulls);
         } else {
-            gatherer.block::<P, 4>(done, &columns, extras, pulls);
+            gatherer.block::<P, 4>(&columns, extras, pulls);
         }
         done += count;
     }
@@ -255,8 +249,6 @@ struct Gatherer<'a, S: Simd, C: Cells<S>, const U: usize> {
     rows: Table<'a, [C::Cell; U]>,
     x: &'a [[S::Vector; U]],
     spread: &'a mut [[S::Vector; U]],
-    /// As `rows`, for the entries in their order.
-    copies: &'a mut [[S::Vector; U]],
     sums: [f32; BLOCK],
 }
 
@@ -275,7 +267,7 @@ impl<S: Simd, C: Cells<S>, const U: usize> Gatherer<'_, S, C, U> {
 
     /// `B` entries together: each part of `x` and of the spread is loaded once for all of them.
     #[inline(always)]
-    fn block<P: Pass, const B: usize>(&mut self, first: usize, columns: &[u32; BLOCK], extras: &[f32], pulls: &[f32]) {
+    fn block<P: Pass, const B: usize>(&mut self, columns: &[u32; BLOCK], extras: &[f32], pulls: &[f32]) {
         let (simd, n) = (self.simd, self.rows.width());
         let (extras, pulls) = (&extras[..B], &pulls[..B]);
         let (all_x, all_spread) = (&self.x[..n], &mut self.spread[..n]);
@@ -283,17 +275,12 @@ impl<S: Simd, C: Cells<S>, const U: usize> Gatherer<'_, S, C, U> {
         for b in 0..B {
             rows[b] = self.rows.row(columns[b]);
         }
-        let copies = if P::FIRST && !self.copies.is_empty() { &mut self.copies[first * n..][..B * n] } else { &mut [] };
         let mut scores = [simd.splat(0.0); B];
         for j in 0..n {
             let x = all_x[j];
             for u in 0..U {
                 for b in 0..B {
-                    let vector = C::vector(simd, rows[b][j][u]);
-                    scores[b] = simd.mul_add(vector, x[u], scores[b]);
-                    if P::FIRST && !copies.is_empty() {
-                        copies[b * n + j][u] = vector;
-                    }
+                    scores[b] = simd.mul_add(C::vector(simd, rows[b][j][u]), x[u], scores[b]);
                 }
             }
         }

@@ -89,7 +89,7 @@ fn is_large(n_rows: usize, width: usize) -> bool {
 }
 
 /// Numbers of a side that is [`is_large`], at least: more than the caches near a core hold.
-const LARGE: usize = 1 << 21;
+const LARGE: usize = 1 << 20;
 /// Rows that are whitened at a time.
 const WHITEN: usize = 120;
 /// Rows of a chunk, and entries of a chunk of more than one row, at most.

@@ -47,17 +47,17 @@ fn amazon_with_fourteen_of_each() {
     // Of products that as many had the lower number comes first; other orders give .0487 to .0489.
     agrees(&measured("popularity", &[], &train, &test), &[("ndcg", 0.0490)]);
     agrees(&measured("ease", &[("l2_reg", Value::Number(200.0))], &train, &test), &[("ndcg", 0.0820)]);
-    // iALS of 50 factors with λ .03, α₀ .1 and ν 1 (.0816) in our terms: alpha is 1/α₀, and l2_reg λ times the mean weight.
+    // iALS with 50 factors, .0816. Ours were found by 40 trials on a part of the training rows.
     let settings = [
         ("num_factors", Value::Whole(50)),
         ("max_iterations", Value::Whole(16)),
         ("wals_alpha", Value::Number(10.0)),
-        ("l2_reg", Value::Number(50.0)),
-        ("frequency_scaling", Value::Number(1.0)),
+        ("l2_reg", Value::Number(72.64)),
+        ("frequency_scaling", Value::Number(0.5)),
         ("seed", Value::Whole(1)),
     ];
     let found = measured("matrix_factorization", &settings, &train, &test)["ndcg"];
-    assert!(found >= 0.0800, "{found}");
+    assert!(found >= 0.0816, "{found}");
 }
 
 /// The texts of two files, or a line that says that they are not here.

@@ -40,6 +40,7 @@ macro_rules! goldens {
 goldens!(
     alter_model,
     bad_input,
+    bpr,
     catalog,
     centroids,
     create_model,
@@ -53,6 +54,7 @@ goldens!(
     explain,
     explain_recommendation,
     factors,
+    hybrid_mf,
     item_knn,
     keys,
     kmeans,

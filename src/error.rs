@@ -136,11 +136,13 @@ pub struct Error {
     pub kind: Kind,
     pub message: String,
     pub hint: Option<String>,
+    /// The letter of the statement's text that it is about, counted from 1.
+    pub position: Option<usize>,
 }
 
 impl Error {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None }
+        Self { kind, message: message.into(), hint: None, position: None }
     }
 
     /// A value, option or argument that we do not accept.
@@ -505,6 +507,18 @@ fn about_types(message: &str) -> Option<Error> {
     {
         let message = format!("argument of WHERE must be type boolean, not type {}", in_sql(found));
         return Some(Error::new(Kind::WrongType, message));
+    }
+    if let Some(rest) = message.strip_prefix("Unsupported ast node in sqltorel: ") {
+        if let Some(collation) = rest.strip_prefix("Collate ").and_then(|rest| between(rest, "Ident { value: \"", "\""))
+        {
+            let message = format!("collation \"{collation}\" for encoding \"UTF8\" does not exist");
+            return Some(
+                Error::new(Kind::UnknownSetting, message)
+                    .hint("texts are compared byte by byte, as COLLATE \"C\" does"),
+            );
+        }
+        let node = rest.split([' ', '(', '{']).next().unwrap_or(rest);
+        return Some(Error::unsupported(format!("expressions of the kind {node} are not supported")));
     }
     if let Some(name) = message.strip_prefix("Unsupported SQL type ") {
         return Some(Error::unsupported(format!("type {} is not supported", name.to_lowercase())));

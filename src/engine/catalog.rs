@@ -9,6 +9,7 @@ use datafusion::datasource::ViewTable;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 
+use crate::engine::statement::parse_sql;
 use crate::engine::system_tables::SystemTables;
 use crate::error::{Error, Result};
 use crate::storage::{LakeTable, Relation, RelationKind, Store};
@@ -121,7 +122,7 @@ impl Schema {
             RelationKind::Table(_) => Ok(Arc::new(LakeTable::new(Arc::clone(&self.store), relation)?)),
             RelationKind::View { sql } => {
                 let planner = self.planner.get().ok_or_else(|| Error::internal("a view was read before the start"))?;
-                let plan = planner.create_logical_plan(sql).await?;
+                let plan = planner.statement_to_plan(parse_sql(sql)?).await?;
                 Ok(Arc::new(ViewTable::new(plan, Some(sql.clone()))))
             }
         }

@@ -9,6 +9,7 @@ use datafusion::logical_expr::{CreateMemoryTable, CreateView, DdlStatement};
 use datafusion::sql::resolve::resolve_table_references;
 
 use crate::engine::catalog::CATALOG;
+use crate::engine::statement::parse_sql;
 use crate::engine::system_tables::SystemTables;
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
@@ -156,8 +157,7 @@ fn refuse_circle(session: &Session, view: &ResolvedTableReference, query: &str) 
     let mut seen = HashSet::new();
     let mut queries = vec![query.to_owned()];
     while let Some(query) = queries.pop() {
-        let dialect = datafusion::common::config::Dialect::PostgreSQL;
-        let statement = session.context.state().sql_to_statement(&query, &dialect)?;
+        let statement = parse_sql(&query)?;
         for read in resolve_table_references(&statement, true)?.0 {
             let read = read.resolve(CATALOG, "public");
             if read.schema == view.schema && read.table == view.table {

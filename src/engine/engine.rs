@@ -18,7 +18,7 @@ use crate::engine::fitted::FittedModels;
 use crate::engine::lateral::Lateral;
 use crate::engine::relations::FunctionPlanner;
 use crate::engine::wildcards::Wildcards;
-use crate::engine::{Session, arithmetic, bounded, pg_catalog};
+use crate::engine::{Session, ages, arithmetic, bounded, empty_arrays, literals, pg_catalog, pg_text, text_casts};
 use crate::error::{Error, Kind, Result};
 use crate::functions::FUNCTIONS;
 use crate::models::Registry;
@@ -108,7 +108,6 @@ fn base_state(config: &Config, store: &Arc<Store>, registry: &Arc<Registry>) -> 
     let mut settings = SessionConfig::new()
         .with_default_catalog_and_schema(CATALOG, "public")
         .with_create_default_catalog_and_schema(false)
-        .with_information_schema(true)
         .with_target_partitions(config.threads);
     let options = settings.options_mut();
     options.sql_parser.dialect = Dialect::PostgreSQL;
@@ -132,7 +131,13 @@ fn base_state(config: &Config, store: &Arc<Store>, registry: &Arc<Registry>) -> 
         .with_relation_planners(vec![Arc::new(FunctionPlanner::new(Arc::clone(registry), catalogs.planner()))])
         .build();
     let mut context = SessionContext::new_with_state(state);
-    pg_catalog::register(&context)?;
+    let list = Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>;
+    pg_catalog::register(&mut context, store, &list, catalogs.planner())?;
+    pg_text::register(&context);
+    ages::register(&context);
+    text_casts::register(&mut context);
+    literals::register(&mut context)?;
+    empty_arrays::register(&context);
     bounded::register(&context)?;
     arithmetic::register(&mut context)?;
     for function in FUNCTIONS {

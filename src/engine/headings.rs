@@ -1,10 +1,11 @@
 //! The names of a result's columns, as Postgres gives them: clients look columns up by them.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion::sql::sqlparser::ast::{self, Expr, SelectItem, SetExpr};
+use datafusion::sql::sqlparser::ast::{self, Expr, SelectItem, SetExpr, VisitMut, VisitorMut};
 
 /// What stands over the columns of a query: from the left up to its wildcard, if it has one, and from the right.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -18,10 +19,12 @@ impl Headings {
     /// Reads the headings off a query, and gives names of their own to columns that it has twice: the planner wants
     /// names to be unique, clients do not.
     pub fn of(query: &mut ast::Query) -> Self {
-        match first_select(&mut query.body) {
-            Some(select) => Self::of_items(&mut select.projection),
-            None => Self::default(),
+        let Some(select) = first_select(&mut query.body) else { return Self::default() };
+        let headings = Self::of_items(&mut select.projection);
+        if let SetExpr::Select(select) = query.body.as_mut() {
+            select.projection.iter_mut().for_each(small_literal);
         }
+        headings
     }
 
     fn of_items(items: &mut [SelectItem]) -> Self {
@@ -79,6 +82,37 @@ impl Headings {
     }
 }
 
+/// Gives names of their own to columns that any query inside has twice: nobody can name them, and clients see only those
+/// of the query around it. `from` is the depth of the first query that may be changed: what CREATE TABLE AS and INSERT read
+/// is of depth 1, and names the columns of the table.
+pub fn tell_apart(inside: &mut impl VisitMut, from: usize) {
+    struct TellApart {
+        from: usize,
+        depth: usize,
+    }
+    impl VisitorMut for TellApart {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _: &mut ast::Query) -> ControlFlow<()> {
+            self.depth += 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _: &mut ast::Query) -> ControlFlow<()> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+
+        fn pre_visit_select(&mut self, select: &mut ast::Select) -> ControlFlow<()> {
+            if self.depth >= self.from {
+                let _ = Headings::of_items(&mut select.projection);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let _ = inside.visit(&mut TellApart { from, depth: 0 });
+}
+
 /// The select that names the columns: of a UNION it is the first.
 fn first_select(body: &mut SetExpr) -> Option<&mut ast::Select> {
     match body {
@@ -86,6 +120,27 @@ fn first_select(body: &mut SetExpr) -> Option<&mut ast::Select> {
         SetExpr::Query(query) => first_select(&mut query.body),
         SetExpr::SetOperation { left, .. } => first_select(left),
         _ => None,
+    }
+}
+
+/// A whole number that a query gives is an integer if it fits one; the planner takes it for a bigint.
+fn small_literal(item: &mut SelectItem) {
+    let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { return };
+    let number = match &*expr {
+        Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => expr.as_ref(),
+        expr => expr,
+    };
+    let is_small = matches!(number, Expr::Value(value)
+        if matches!(&value.value, ast::Value::Number(digits, _) if digits.parse::<i32>().is_ok()));
+    if is_small {
+        let number = std::mem::replace(expr, Expr::Value(ast::Value::Null.into()));
+        *expr = Expr::Cast {
+            kind: ast::CastKind::Cast,
+            expr: Box::new(number),
+            data_type: ast::DataType::Integer(None),
+            array: false,
+            format: None,
+        };
     }
 }
 
@@ -250,7 +305,8 @@ mod tests {
         let headings = Headings::of(&mut twice);
         assert_eq!(
             twice.to_string(),
-            "SELECT NULL::TEXT, NULL::BIGINT AS \"int8 #2\", i, i AS \"i #4\", 1 AS a, 2 AS \"a #6\" FROM t"
+            "SELECT NULL::TEXT, NULL::BIGINT AS \"int8 #2\", i, i AS \"i #4\", CAST(1 AS INTEGER) AS a, \
+             CAST(2 AS INTEGER) AS \"a #6\" FROM t"
         );
         let planned: Vec<_> = (0..6).map(|at| Field::new(format!("c{at}"), DataType::Int64, true)).collect();
         let shown = headings.over(Arc::new(Schema::new(planned)));
@@ -262,7 +318,7 @@ mod tests {
     fn a_wildcard_keeps_its_names() {
         let mut starred = query("SELECT 1, *, i, count(*) FROM t");
         let headings = Headings::of(&mut starred);
-        assert_eq!(starred.to_string(), "SELECT 1, *, i AS \"i #3\", count(*) FROM t");
+        assert_eq!(starred.to_string(), "SELECT CAST(1 AS INTEGER), *, i AS \"i #3\", count(*) FROM t");
         let planned: Vec<_> = (0..5).map(|at| Field::new(format!("c{at}"), DataType::Int64, true)).collect();
         let shown = headings.over(Arc::new(Schema::new(planned)));
         let names: Vec<_> = shown.fields().iter().map(|field| field.name().as_str()).collect();

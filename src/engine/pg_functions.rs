@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use chrono::Utc;
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
+use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{
@@ -11,6 +13,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::prelude::SessionContext;
 
+use crate::engine::catalog::CATALOG;
 use crate::engine::parameters;
 use crate::engine::session::lock;
 use crate::engine::settings::{Settings, unknown};
@@ -21,7 +24,9 @@ pub fn register(context: &SessionContext) {
     let text = ScalarValue::Utf8(None);
     let yes = ScalarValue::Boolean(Some(true));
     let no = ScalarValue::Boolean(Some(false));
-    let constants: [(&[&'static str], ScalarValue); 6] = [
+    let owner = ScalarValue::Utf8(Some(CATALOG.to_owned()));
+    let started = ScalarValue::TimestampMicrosecond(Some(Utc::now().timestamp_micros()), Some(Arc::from("UTC")));
+    let constants: [(&[&'static str], ScalarValue); 10] = [
         // Whatever a client can name, it sees and may use.
         (
             &[
@@ -44,23 +49,29 @@ pub fn register(context: &SessionContext) {
             ],
             yes,
         ),
-        (&["pg_is_in_recovery", "pg_is_other_temp_schema"], no),
-        // There are no comments, sequences, indexes, rules, triggers or functions of users to be described.
         (
             &[
-                "obj_description",
-                "col_description",
+                "pg_is_in_recovery",
+                "pg_is_other_temp_schema",
+                "pg_relation_is_publishable",
+                "pg_index_column_has_property",
+            ],
+            no,
+        ),
+        // There are no defaults, sequences, keys, indexes, rules, triggers or comments on shared objects.
+        (
+            &[
                 "shobj_description",
-                "pg_get_serial_sequence",
-                "pg_get_viewdef",
+                "pg_get_constraintdef",
+                "pg_get_expr",
                 "pg_get_indexdef",
-                "pg_get_ruledef",
-                "pg_get_triggerdef",
-                "pg_get_functiondef",
-                "pg_get_function_arguments",
-                "pg_get_function_identity_arguments",
-                "pg_get_function_result",
                 "pg_get_function_sqlbody",
+                "pg_get_partition_constraintdef",
+                "pg_get_partkeydef",
+                "pg_get_ruledef",
+                "pg_get_serial_sequence",
+                "pg_get_statisticsobjdef_columns",
+                "pg_get_triggerdef",
                 "pg_tablespace_location",
                 "pg_advisory_unlock_all",
                 "inet_server_addr",
@@ -68,9 +79,14 @@ pub fn register(context: &SessionContext) {
             ],
             text,
         ),
+        // Everything belongs to the one who is here from the start.
+        (&["pg_get_userbyid"], owner),
+        (&["pg_postmaster_start_time", "pg_conf_load_time"], started),
         (&["pg_my_temp_schema"], ScalarValue::Int32(Some(0))),
-        // The number of UTF8.
+        (&["txid_current", "pg_current_xact_id"], ScalarValue::Int64(Some(1))),
+        // The number and name of UTF8.
         (&["pg_char_to_encoding"], ScalarValue::Int32(Some(6))),
+        (&["pg_encoding_to_char", "getdatabaseencoding"], ScalarValue::Utf8(Some("UTF8".to_owned()))),
         (&["inet_server_port", "inet_client_port"], ScalarValue::Int32(None)),
     ];
     for (names, value) in constants {
@@ -80,11 +96,6 @@ pub fn register(context: &SessionContext) {
             context.register_udf(function(name, value.data_type(), any(), Volatility::Stable, answer));
         }
     }
-    let to_regtype = Answer::OfTexts(Arc::new(|given| {
-        let oid = given.first().cloned().flatten().and_then(|name| type_oid(&name));
-        Ok(ScalarValue::Int32(oid))
-    }));
-    context.register_udf(function("to_regtype", DataType::Int32, texts(1, 1), Volatility::Stable, to_regtype));
     let object = Answer::OfValues(Arc::new(json_object));
     context.register_udf(function("json_build_object", DataType::Utf8, any(), Volatility::Immutable, object.clone()));
     context.register_udf(function("jsonb_build_object", DataType::Utf8, any(), Volatility::Immutable, object));
@@ -128,6 +139,19 @@ pub fn register_settings(context: &SessionContext, settings: &Arc<Mutex<Settings
     }));
     context.register_udf(function("current_setting", DataType::Utf8, texts(1, 2), Volatility::Stable, current));
 
+    let path = Arc::clone(settings);
+    let schemas = Answer::OfValues(Arc::new(move |given| {
+        let system = matches!(given.first(), Some(ScalarValue::Boolean(Some(true))));
+        let path = lock(&path).get("search_path").unwrap_or_default();
+        let named = path.split(',').map(|name| name.trim().trim_matches(['"', '\'']).to_owned());
+        let named = named.filter(|name| !name.is_empty() && name != "$user");
+        let schemas = system.then(|| "pg_catalog".to_owned()).into_iter().chain(named);
+        let schemas: Vec<_> = schemas.map(|name| ScalarValue::Utf8(Some(name))).collect();
+        Ok(ScalarValue::List(ScalarValue::new_list(&schemas, &DataType::Utf8, true)))
+    }));
+    let names = DataType::new_list(DataType::Utf8, true);
+    context.register_udf(function("current_schemas", names, texts(1, 1), Volatility::Stable, schemas));
+
     let written = Arc::clone(settings);
     // The state holds the function, so the function must not hold the state.
     let state = context.state_weak_ref();
@@ -142,39 +166,22 @@ pub fn register_settings(context: &SessionContext, settings: &Arc<Mutex<Settings
         Ok(ScalarValue::Utf8(settings.get(&name)))
     }));
     context.register_udf(function("set_config", DataType::Utf8, texts(3, 3), Volatility::Volatile, set));
+    context.register_udtf("pg_show_all_settings", Arc::new(AllSettings(Arc::clone(settings))));
 }
 
-/// The number by which clients know a type of that name, `[]` for its array.
-fn type_oid(name: &str) -> Option<i32> {
-    const TYPES: [(&[&str], i32, i32); 19] = [
-        (&["bool", "boolean"], 16, 1000),
-        (&["bytea"], 17, 1001),
-        (&["name"], 19, 1003),
-        (&["int8", "bigint"], 20, 1016),
-        (&["int2", "smallint"], 21, 1005),
-        (&["int4", "int", "integer"], 23, 1007),
-        (&["text"], 25, 1009),
-        (&["oid"], 26, 1028),
-        (&["json"], 114, 199),
-        (&["float4", "real"], 700, 1021),
-        (&["float8", "double precision", "float"], 701, 1022),
-        (&["bpchar", "character", "char"], 1042, 1014),
-        (&["varchar", "character varying"], 1043, 1015),
-        (&["date"], 1082, 1182),
-        (&["time", "time without time zone"], 1083, 1183),
-        (&["timestamp", "timestamp without time zone"], 1114, 1115),
-        (&["timestamptz", "timestamp with time zone"], 1184, 1185),
-        (&["interval"], 1186, 1187),
-        (&["numeric", "decimal"], 1700, 1231),
-    ];
-    let name = name.trim().to_lowercase();
-    let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
-    let (bare, is_array) = match name.strip_suffix("[]") {
-        Some(bare) => (bare, true),
-        None => (name, false),
-    };
-    let (_, oid, array) = TYPES.iter().find(|(names, ..)| names.contains(&bare))?;
-    Some(if is_array { *array } else { *oid })
+/// `pg_show_all_settings()`, which is `pg_settings`.
+struct AllSettings(Arc<Mutex<Settings>>);
+
+impl std::fmt::Debug for AllSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("pg_show_all_settings")
+    }
+}
+
+impl TableFunctionImpl for AllSettings {
+    fn call_with_args(&self, _: TableFunctionArgs) -> DataFusionResult<Arc<dyn TableProvider>> {
+        Ok(Arc::new(lock(&self.0).table()?))
+    }
 }
 
 /// The answer for one row whose arguments were cast to text.
@@ -183,24 +190,29 @@ type OfTexts = Arc<dyn Fn(&[Option<String>]) -> Result<ScalarValue> + Send + Syn
 /// The answer for one row.
 type OfValues = Arc<dyn Fn(&[ScalarValue]) -> Result<ScalarValue> + Send + Sync>;
 
+/// The answer for one row in a session whose names without a schema are looked for in that one.
+type InSchema = Arc<dyn Fn(&[ScalarValue], &str) -> Result<ScalarValue> + Send + Sync>;
+
 #[derive(Clone)]
-enum Answer {
+pub enum Answer {
     Same(ScalarValue),
     OfTexts(OfTexts),
     OfValues(OfValues),
+    InSchema(InSchema),
 }
 
 /// Any arguments, or none.
-fn any() -> TypeSignature {
+pub fn any() -> TypeSignature {
     TypeSignature::OneOf(vec![TypeSignature::Nullary, TypeSignature::VariadicAny])
 }
 
 /// So many arguments.
-fn texts(from: usize, to: usize) -> TypeSignature {
+pub fn texts(from: usize, to: usize) -> TypeSignature {
     TypeSignature::OneOf((from..=to).map(TypeSignature::Any).collect())
 }
 
-fn function(
+/// A function of that name, also found in `pg_catalog`.
+pub fn function(
     name: &'static str,
     returns: DataType,
     takes: TypeSignature,
@@ -278,6 +290,7 @@ impl ScalarUDFImpl for Known {
                 Answer::Same(value) => value.clone(),
                 Answer::OfTexts(answer) => answer(&given.iter().map(text).collect::<Result<Vec<_>>>()?)?,
                 Answer::OfValues(answer) => answer(&given)?,
+                Answer::InSchema(answer) => answer(&given, &args.config_options.catalog.default_schema)?,
             })
         };
         let values = (0..n_rows).map(row).collect::<DataFusionResult<Vec<_>>>()?;
@@ -292,14 +305,6 @@ impl ScalarUDFImpl for Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn types_are_known_by_all_their_names() {
-        assert_eq!(type_oid("int4"), Some(23));
-        assert_eq!(type_oid("Double Precision"), Some(701));
-        assert_eq!(type_oid("pg_catalog.text[]"), Some(1009));
-        assert_eq!(type_oid("hstore"), None);
-    }
 
     #[test]
     fn objects_are_written_like_postgres_does() {

@@ -6,10 +6,11 @@ use datafusion::sql::parser::Statement as Sql;
 use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, Select, TableFactor, VisitMut, VisitorMut,
 };
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use crate::engine::dialect::DIALECT;
 use crate::engine::lateral::{self, names_one_of};
+use crate::engine::postgres_sql;
 use crate::functions::function;
 
 /// A chain of AND or OR shorter than this stays as it was parsed.
@@ -40,7 +41,14 @@ struct Rewrite {
 impl VisitorMut for Rewrite {
     type Break = ();
 
+    fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<()> {
+        postgres_sql::fetch(query);
+        postgres_sql::sort_by_column(query);
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        postgres_sql::expression(expr);
         if let Expr::BinaryOp { op: op @ (BinaryOperator::And | BinaryOperator::Or), .. } = expr {
             let op = op.clone();
             if is_longer(expr, &op, SHORT) {
@@ -51,6 +59,8 @@ impl VisitorMut for Rewrite {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        postgres_sql::system_columns(select);
+        postgres_sql::series(select);
         self.relations.push(lateral::mark(select));
         ControlFlow::Continue(())
     }
@@ -61,6 +71,7 @@ impl VisitorMut for Rewrite {
     }
 
     fn pre_visit_table_factor(&mut self, relation: &mut TableFactor) -> ControlFlow<()> {
+        postgres_sql::relation(relation);
         let (name, args, lateral) = match relation {
             TableFactor::Table { name, args: Some(args), .. } => (name, &mut args.args, false),
             TableFactor::Function { name, args, lateral, .. } => (name, args, *lateral),
@@ -85,7 +96,7 @@ fn table_to_query(arg: &mut FunctionArg, lateral: bool) {
         _ => return,
     };
     if matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
-        let all = Parser::new(&PostgreSqlDialect {}).try_with_sql(&format!("SELECT * FROM {expr}"));
+        let all = Parser::new(&DIALECT).try_with_sql(&format!("SELECT * FROM {expr}"));
         if let Ok(query) = all.and_then(|mut parser| parser.parse_query()) {
             *expr = Expr::Subquery(query);
         }

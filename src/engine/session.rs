@@ -21,7 +21,7 @@ use crate::engine::settings::Settings;
 use crate::engine::statement::{Own, Parsed};
 use crate::engine::suggestions::with_suggestion;
 use crate::engine::{
-    Answer, Engine, Rows, Run, Statement, definitions, parameters, pg_catalog, pg_functions, statement,
+    Answer, Engine, Rows, Run, Statement, definitions, headings, parameters, pg_catalog, pg_functions, statement,
 };
 use crate::error::{Error, Kind, Result};
 
@@ -143,6 +143,7 @@ impl Session {
         let state = self.context.state();
         let planning = async move {
             let (plan, parameters) = parameters::plan(&state, sql, &declared).await?;
+            let plan = pg_catalog::shown(plan, &state)?;
             let columns = columns(&state, &plan)?;
             Ok((plan, parameters, columns))
         };
@@ -324,8 +325,15 @@ fn refuse(sql: &Sql) -> Result<()> {
 fn headings(sql: &mut Sql) -> Headings {
     match sql {
         Sql::Statement(statement) => match statement.as_mut() {
-            ast::Statement::Query(query) => Headings::of(query),
-            _ => Headings::default(),
+            ast::Statement::Query(query) => {
+                let headings = Headings::of(query);
+                headings::tell_apart(query.as_mut(), 1);
+                headings
+            }
+            other => {
+                headings::tell_apart(other, 2);
+                Headings::default()
+            }
         },
         _ => Headings::default(),
     }

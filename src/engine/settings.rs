@@ -1,9 +1,13 @@
 //! A session's settings: the ones that clients expect of a Postgres server, and DataFusion's.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::arrow::array::{ArrayRef, BooleanArray, Int32Array, StringArray};
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::config::ConfigField;
+use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 
 use crate::error::{Error, Kind, Result};
@@ -33,12 +37,15 @@ const fn setting(name: &'static str, default: &'static str, access: Access) -> S
 /// The settings that clients read and set on connecting (PostgreSQL 16, chapter 20).
 const SETTINGS: &[Setting] = &[
     setting("application_name", "", Access::Reported),
+    setting("block_size", "8192", Access::Fact),
     setting("bytea_output", "hex", Access::Free),
     setting("client_encoding", "UTF8", Access::Reported),
     setting("client_min_messages", "notice", Access::Free),
     setting("datestyle", "ISO, MDY", Access::Reported),
+    setting("default_table_access_method", "heap", Access::Free),
     setting("default_transaction_isolation", "read committed", Access::Free),
     setting("default_transaction_read_only", "off", Access::Reported),
+    setting("escape_string_warning", "on", Access::Free),
     setting("extra_float_digits", "1", Access::Free),
     setting("idle_in_transaction_session_timeout", "0", Access::Free),
     setting("idle_session_timeout", "0", Access::Free),
@@ -56,6 +63,7 @@ const SETTINGS: &[Setting] = &[
     setting("max_connections", "100", Access::Fact),
     setting("max_identifier_length", "63", Access::Fact),
     setting("max_index_keys", "32", Access::Fact),
+    setting("password_encryption", "scram-sha-256", Access::Free),
     setting("row_security", "on", Access::Free),
     setting("search_path", "\"$user\", public", Access::Reported),
     setting("server_encoding", "UTF8", Access::ReportedFact),
@@ -143,6 +151,40 @@ impl Settings {
         all.into_iter().collect()
     }
 
+    /// The relation `pg_settings`.
+    pub fn table(&self) -> Result<MemTable> {
+        let all = self.all();
+        let texts = |of: fn(&str, &str) -> Option<String>| -> ArrayRef {
+            Arc::new(all.iter().map(|(name, value)| of(name, value)).collect::<StringArray>())
+        };
+        let kind = |value: &str| match value {
+            "on" | "off" => "bool",
+            value if !value.is_empty() && value.bytes().all(|digit| digit.is_ascii_digit()) => "integer",
+            _ => "string",
+        };
+        let columns: [(&str, ArrayRef); 17] = [
+            ("name", texts(|name, _| Some(name.to_owned()))),
+            ("setting", texts(|_, value| Some(value.to_owned()))),
+            ("unit", texts(|_, _| None)),
+            ("category", texts(|_, _| Some("Client Connection Defaults".to_owned()))),
+            ("short_desc", texts(|_, _| None)),
+            ("extra_desc", texts(|_, _| None)),
+            ("context", texts(|name, _| Some(context(name).to_owned()))),
+            ("vartype", Arc::new(all.iter().map(|(_, value)| Some(kind(value))).collect::<StringArray>())),
+            ("source", texts(|_, _| Some("default".to_owned()))),
+            ("min_val", texts(|_, _| None)),
+            ("max_val", texts(|_, _| None)),
+            ("enumvals", texts(|_, _| None)),
+            ("boot_val", texts(|name, _| find(name).map(|setting| setting.default.to_owned()))),
+            ("reset_val", texts(|name, _| find(name).map(|setting| setting.default.to_owned()))),
+            ("sourcefile", texts(|_, _| None)),
+            ("sourceline", Arc::new(Int32Array::new_null(all.len()))),
+            ("pending_restart", Arc::new(BooleanArray::from(vec![false; all.len()]))),
+        ];
+        let rows = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true)))?;
+        Ok(MemTable::try_new(rows.schema(), vec![vec![rows]])?)
+    }
+
     pub fn reported(&self) -> Vec<(&'static str, String)> {
         let followed = |setting: &&Setting| matches!(setting.access, Access::Reported | Access::ReportedFact);
         SETTINGS.iter().filter(followed).map(|setting| self.reported_as(setting.name)).collect()
@@ -163,6 +205,14 @@ impl Settings {
     pub fn statement_timeout(&self) -> Option<Duration> {
         let value = self.get("statement_timeout")?;
         duration(&value).ok().filter(|timeout| !timeout.is_zero())
+    }
+}
+
+/// When a setting can be changed, in Postgres' words.
+fn context(name: &str) -> &'static str {
+    match find(name).map(|setting| setting.access) {
+        Some(Access::Fact | Access::ReportedFact) => "internal",
+        _ => "user",
     }
 }
 

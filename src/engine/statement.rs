@@ -9,15 +9,14 @@ use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement as Sql};
 use datafusion::sql::sqlparser::ast;
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
-use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
+use crate::engine::dialect::DIALECT;
 use crate::engine::rewrite::rewrite;
 use crate::engine::statements::STATEMENTS;
-use crate::engine::{Answer, Run, Session, pg_queries};
+use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
 
 /// One statement, parsed and not yet planned.
@@ -66,17 +65,6 @@ pub trait Own: Send + Sync + fmt::Debug {
 
 /// Splits text into statements and parses each.
 pub fn parse(sql: &str) -> Result<Vec<Statement>> {
-    if asks_for_catalog(sql) {
-        return Ok(PostgresCompatibilityParser::new()
-            .parse(sql)
-            .map_err(syntax)?
-            .into_iter()
-            .map(|mut statement| {
-                pg_queries::simplify(&mut statement);
-                Statement(Parsed::Sql(Box::new(Sql::Statement(Box::new(statement)))))
-            })
-            .collect());
-    }
     let mut parser = parser(sql)?;
     let mut statements = Vec::new();
     loop {
@@ -96,9 +84,16 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>> {
     }
 }
 
+/// The one statement of a text that SQL knows: the query of a view.
+pub(super) fn parse_sql(sql: &str) -> Result<Sql> {
+    match parse(sql)?.pop() {
+        Some(Statement(Parsed::Sql(sql))) => Ok(*sql),
+        _ => Err(Error::internal(format!("not a statement of SQL: {sql}"))),
+    }
+}
+
 /// A parser at the beginning of that text.
 pub(super) fn parser(sql: &str) -> Result<DFParser<'static>> {
-    const DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
     let tokens = Tokenizer::new(&DIALECT, sql).tokenize_with_location().map_err(|error| syntax(error.into()))?;
     refuse_long_chains(&tokens)?;
     Ok(DFParserBuilder::new(tokens).with_dialect(&DIALECT).with_recursion_limit(MAX_DEPTH).build()?)
@@ -223,14 +218,6 @@ fn parse_one(parser: &mut DFParser) -> Result<Parsed> {
         DataFusionError::SQL(error, _) => syntax(*error),
         other => other.into(),
     })
-}
-
-/// Whether this is a query of `pg_catalog` as clients write them: such text is rewritten to what DataFusion can plan.
-fn asks_for_catalog(sql: &str) -> bool {
-    let start = sql.trim_start();
-    let reads =
-        ["select", "with"].iter().any(|word| start.get(..word.len()).is_some_and(|s| s.eq_ignore_ascii_case(word)));
-    reads && ["pg_catalog", "pg_type", "pg_class", "pg_namespace", "::reg"].iter().any(|name| sql.contains(name))
 }
 
 pub(super) fn syntax(error: ParserError) -> Error {

@@ -18,7 +18,7 @@ use super::requests::{Bind, Target};
 use super::responses::{row_description, rows_complete};
 use super::types::{parameter_type, wire_type};
 use super::watch::Watch;
-use crate::engine::{self, Answer, Prepared, Transaction};
+use crate::engine::{self, Answer, Prepared, Transaction, with_place};
 use crate::error::{Error, Kind, Result};
 
 /// A client that prepares more than this forgets to close.
@@ -41,7 +41,7 @@ impl Connection {
         }
         limit(self.statements.len(), MAX_STATEMENTS, "prepared statements")?;
 
-        let mut texts = self.parse_text(sql).await?;
+        let mut texts = self.parse_text(sql.clone()).await.map_err(|error| with_place(error, &sql))?;
         if texts.len() > 1 {
             let message = "cannot insert multiple commands into a prepared statement";
             return Err(Error::new(Kind::Syntax, message).into());
@@ -49,7 +49,7 @@ impl Connection {
         let statement = match texts.pop() {
             Some(text) => {
                 let deallocates = deallocated(&text);
-                let prepared = self.prepare(text, &declared).await?;
+                let prepared = self.prepare(text, &declared).await.map_err(|failure| failure.with_place(&sql))?;
                 let parameters = parameter_types(&prepared, &declared)?;
                 Statement { prepared: Some(prepared), parameters, deallocates }
             }

@@ -1,5 +1,6 @@
 //! Why a request came to nothing, by what happens to the connection.
 
+use crate::engine::with_place;
 use crate::error::{Error, Kind};
 
 #[derive(Debug, Clone)]
@@ -15,6 +16,14 @@ pub(super) enum Failure {
 impl Failure {
     pub(super) fn shutting_down() -> Self {
         Self::Fatal(Error::new(Kind::ShuttingDown, "terminating connection due to administrator command"))
+    }
+
+    /// With the place in the text of the statement that it is about.
+    pub(super) fn with_place(self, sql: &str) -> Self {
+        match self {
+            Self::Error(error) => Self::Error(with_place(error, sql)),
+            other => other,
+        }
     }
 
     pub(super) fn protocol(message: impl Into<String>) -> Self {

@@ -14,7 +14,9 @@ const MAX_COLUMNS: usize = i16::MAX as usize;
 
 /// `severity` is `ERROR`, or `FATAL` when the connection ends.
 pub(super) fn error(severity: &str, error: &Error) -> ErrorResponse {
-    ErrorResponse::new(fields(severity, error.kind.sqlstate(), &error.message, error.hint.as_deref()))
+    let mut fields = fields(severity, error.kind.sqlstate(), &error.message, error.hint.as_deref());
+    fields.extend(error.position.map(|position| (b'P', position.to_string())));
+    ErrorResponse::new(fields)
 }
 
 pub(super) fn notice(notice: &Notice) -> NoticeResponse {

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::portal::{Cursor, Progress};
 use super::responses::{row_description, rows_complete};
 use super::watch::Watch;
-use crate::engine::{Answer, Statement};
+use crate::engine::{Answer, Statement, with_place};
 use crate::error::{Error, Kind};
 
 impl Connection {
@@ -18,12 +18,12 @@ impl Connection {
         // As in Postgres, what has no name does not survive a simple query.
         self.statements.remove("");
         self.portals.remove("");
-        let statements = self.parse_text(sql).await?;
+        let statements = self.parse_text(sql.clone()).await.map_err(|error| with_place(error, &sql))?;
         if statements.is_empty() {
             self.wire.send(&EmptyQueryResponse::new());
         }
         for statement in statements {
-            self.run_once(statement).await?;
+            self.run_once(statement).await.map_err(|failure| failure.with_place(&sql))?;
             self.report_settings();
         }
         Ok(())

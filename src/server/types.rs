@@ -8,7 +8,7 @@ use pgwire::api::Type;
 use crate::error::{Error, Result};
 
 /// Scalar types and their arrays: the one list both directions go by.
-const ARRAYS: [(Type, Type); 18] = [
+const ARRAYS: [(Type, Type); 19] = [
     (Type::BOOL, Type::BOOL_ARRAY),
     (Type::INT2, Type::INT2_ARRAY),
     (Type::INT4, Type::INT4_ARRAY),
@@ -27,6 +27,7 @@ const ARRAYS: [(Type, Type); 18] = [
     (Type::TIMESTAMPTZ, Type::TIMESTAMPTZ_ARRAY),
     (Type::INTERVAL, Type::INTERVAL_ARRAY),
     (Type::JSON, Type::JSON_ARRAY),
+    (Type::OID, Type::OID_ARRAY),
 ];
 
 /// The type a column travels as. Extension names in the field's metadata tell a uuid and a json document apart
@@ -37,6 +38,7 @@ pub(super) fn wire_type(field: &Field) -> Result<Type> {
         DataType::Null => Type::TEXT,
         DataType::Boolean => Type::BOOL,
         DataType::Int8 | DataType::Int16 | DataType::UInt8 => Type::INT2,
+        DataType::Int32 if field.metadata().contains_key("pg.oid_alias") => Type::OID,
         DataType::Int32 | DataType::UInt16 => Type::INT4,
         DataType::Int64 | DataType::UInt32 => Type::INT8,
         DataType::UInt64 => Type::NUMERIC,
@@ -46,6 +48,9 @@ pub(super) fn wire_type(field: &Field) -> Result<Type> {
             Type::NUMERIC
         }
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View if extension == Some("arrow.json") => Type::JSON,
+        // Columns of the catalog; a cast makes another kind of text of them, and keeps the metadata.
+        DataType::Utf8 if extension == Some("pg.name") => Type::NAME,
+        DataType::Utf8 if extension == Some("pg.char") => Type::CHAR,
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Type::TEXT,
         DataType::FixedSizeBinary(16) if extension == Some("arrow.uuid") => Type::UUID,
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => Type::BYTEA,
@@ -59,7 +64,10 @@ pub(super) fn wire_type(field: &Field) -> Result<Type> {
             wire_type(&values.with_metadata(field.metadata().clone()))?
         }
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            let item = wire_type(item)?;
+            let item = match wire_type(item)? {
+                Type::NAME | Type::CHAR => Type::TEXT,
+                item => item,
+            };
             // A list of lists has the type of its innermost list, as in Postgres.
             if element_of(&item).is_some() { item } else { array_of(&item).ok_or_else(|| unsupported(field))? }
         }
@@ -111,7 +119,9 @@ pub(super) fn size(of: &Type) -> i16 {
     match *of {
         Type::BOOL => 1,
         Type::INT2 => 2,
-        Type::INT4 | Type::FLOAT4 | Type::DATE => 4,
+        Type::CHAR => 1,
+        Type::NAME => 64,
+        Type::INT4 | Type::FLOAT4 | Type::DATE | Type::OID => 4,
         Type::INT8 | Type::FLOAT8 | Type::TIME | Type::TIMESTAMP | Type::TIMESTAMPTZ => 8,
         Type::INTERVAL | Type::UUID => 16,
         _ => -1,
@@ -167,6 +177,11 @@ mod tests {
             let planned = parameter_type(&scalar).unwrap();
             // Several text types are one in Arrow; a uuid is compared as text.
             let text = [Type::VARCHAR, Type::BPCHAR, Type::UUID, Type::JSON].contains(&scalar);
+            // A number of an object is compared with numbers of any size.
+            let (scalar, array) = match scalar {
+                Type::OID => (Type::INT8, Type::INT8_ARRAY),
+                scalar => (scalar, array),
+            };
             assert_eq!(of(planned), if text { Type::TEXT } else { scalar });
             assert_eq!(of(parameter_type(&array).unwrap()), if text { Type::TEXT_ARRAY } else { array });
         }

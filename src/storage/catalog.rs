@@ -74,11 +74,15 @@ impl fmt::Display for TableId {
 /// A table or view as one commit left it.
 #[derive(Debug, Clone)]
 pub struct Relation {
+    /// Never used again, and the same through every change of name.
+    pub id: i64,
     pub schema: String,
     pub name: String,
     pub kind: RelationKind,
     pub columns: SchemaRef,
     pub comment: Option<String>,
+    /// By column; not all have one.
+    pub column_comments: BTreeMap<String, String>,
     /// In the order they were written. They stay on disk as long as somebody holds them here.
     pub files: Arc<[DataFile]>,
     pub version: u64,
@@ -399,15 +403,18 @@ impl Rows<'_> {
             Ok((row.get(0)?, row.get(1)?, columns, row.get(3)?, row.get::<_, i64>(4)?))
         });
         let Some((id, view_sql, columns, comment, version)) = row.optional()? else { return Ok(None) };
+        let (columns, column_comments) = columns_from(&columns)?;
         Ok(Some(Relation {
+            id,
             schema: schema.to_owned(),
             name: name.to_owned(),
             kind: match view_sql {
                 Some(sql) => RelationKind::View { sql },
                 None => RelationKind::Table(TableId(id)),
             },
-            columns: columns_from(&columns)?,
+            columns,
             comment,
+            column_comments,
             files: self.files(TableId(id))?.into(),
             version: version.cast_unsigned(),
         }))
@@ -497,8 +504,35 @@ fn columns_to(columns: &Schema) -> Result<Vec<u8>> {
     Ok(stream.into_inner()?)
 }
 
-fn columns_from(bytes: &[u8]) -> Result<SchemaRef> {
+/// Sets or removes the comment on a column. Comments are kept beside the columns, in the metadata of the schema.
+pub(super) fn comment_on_column(
+    tx: &Transaction<'_>,
+    relation: &Relation,
+    column: &str,
+    text: Option<&str>,
+) -> Result<()> {
+    let mut comments = relation.column_comments.clone();
+    match text {
+        Some(text) => comments.insert(column.to_owned(), text.to_owned()),
+        None => comments.remove(column),
+    };
+    let metadata = HashMap::from([(COMMENTS.to_owned(), serde_json::to_string(&comments)?)]);
+    let columns = Schema::new_with_metadata(relation.columns.fields().clone(), metadata);
+    tx.execute("UPDATE relations SET columns = ?2 WHERE id = ?1", params![relation.id, columns_to(&columns)?])?;
+    Ok(())
+}
+
+/// Where in the metadata of a relation's schema the comments on its columns are.
+const COMMENTS: &str = "cohort.comments";
+
+/// The columns of a relation and the comments on them.
+fn columns_from(bytes: &[u8]) -> Result<(SchemaRef, BTreeMap<String, String>)> {
     let stream = StreamReader::try_new(bytes, None)
         .map_err(|error| Error::corrupt(format!("the columns of a relation could not be read: {error}")))?;
-    Ok(stream.schema())
+    let schema = stream.schema();
+    let Some(comments) = schema.metadata().get(COMMENTS) else { return Ok((schema, BTreeMap::new())) };
+    let mut metadata = schema.metadata().clone();
+    metadata.remove(COMMENTS);
+    let columns = Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata));
+    Ok((columns, serde_json::from_str(comments)?))
 }

@@ -12,7 +12,8 @@ use datafusion::object_store::local::LocalFileSystem;
 use rusqlite::{Transaction, params};
 
 use super::catalog::{
-    Catalog, Relation, RelationKind, RelationType, Schemas, TableId, Touched, insert_relation, table_dir, version_dir,
+    Catalog, Relation, RelationKind, RelationType, Schemas, TableId, Touched, comment_on_column, insert_relation,
+    table_dir, version_dir,
 };
 use super::disk::sync_dir;
 use super::writer::{NewFile, TableWriter};
@@ -128,6 +129,11 @@ impl Store {
         })
     }
 
+    /// The schemas, each with the number that stays with it.
+    pub fn numbered_schemas(&self) -> Vec<(i64, String)> {
+        self.catalog.show().iter().map(|(name, contents)| (contents.id, name.clone())).collect()
+    }
+
     /// Answers whether it was there.
     pub fn drop_relation(&self, schema: &str, name: &str, kind: RelationType, if_exists: bool) -> Result<bool> {
         self.catalog.commit(|tx| {
@@ -170,6 +176,23 @@ impl Store {
                 0 => Err(self.unknown_relation(schema, name, RelationType::Table)),
                 _ => Ok(((), vec![Touched::Relation(schema.to_owned(), name.to_owned())])),
             }
+        })
+    }
+
+    /// Sets or removes the comment on a column of a relation.
+    pub fn comment_on_column(&self, schema: &str, name: &str, column: &str, text: Option<&str>) -> Result<()> {
+        self.catalog.commit(|tx| {
+            self.schema_id(schema)?;
+            let Some(relation) = self.relation(schema, name)? else {
+                return Err(self.unknown_relation(schema, name, RelationType::Table));
+            };
+            if relation.columns.field_with_name(column).is_err() {
+                let message = format!("column \"{column}\" of relation \"{name}\" does not exist");
+                let known = relation.columns.fields().iter().map(|field| field.name().as_str());
+                return Err(Error::new(Kind::UnknownColumn, message).suggest(column, known));
+            }
+            comment_on_column(tx, &relation, column, text)?;
+            Ok(((), vec![Touched::Relation(schema.to_owned(), name.to_owned())]))
         })
     }
 

@@ -124,7 +124,11 @@ impl Encoding {
         let is = wire_type(field)?;
         let named = match *described {
             Type::UUID => is == Type::BYTEA,
-            Type::JSON => is == Type::TEXT,
+            Type::JSON | Type::NAME | Type::CHAR => is == Type::TEXT,
+            Type::OID => is == Type::INT4,
+            Type::INT4 => is == Type::OID,
+            Type::TEXT => matches!(is, Type::NAME | Type::CHAR),
+            Type::OID_ARRAY => is == Type::INT4_ARRAY,
             _ => false,
         };
         if is == *described || named {

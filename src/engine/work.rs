@@ -6,7 +6,9 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
 use futures::StreamExt;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::mpsc;
+use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::bounded::batch_rows;
@@ -85,6 +87,14 @@ impl Session {
         state.config_mut().options_mut().execution.batch_size = ConfigNonZeroUsize::try_new(batch_rows(&plan)?)?;
         let physical = state.query_planner().create_physical_plan(&plan, &state).await?;
         Ok(execute_stream(stoppable(physical, cancel, &state.runtime_env().memory_pool)?, state.task_ctx())?)
+    }
+}
+
+/// Does what takes long and must not be given up half-way, while other tasks of this thread go on elsewhere.
+pub(super) fn not_in_the_way<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
+        _ => work(),
     }
 }
 

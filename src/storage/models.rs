@@ -12,7 +12,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use datafusion::parquet::basic::Compression;
 use datafusion::parquet::errors::ParquetError;
-use datafusion::parquet::file::properties::WriterPropertiesBuilder;
+use datafusion::parquet::file::properties::{EnabledStatistics, WriterPropertiesBuilder};
 use rayon::prelude::*;
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
@@ -272,9 +272,12 @@ fn part_file(index: usize, name: &str) -> String {
 }
 
 fn write_part(path: &Path, rows: &RecordBatch) -> Result<()> {
-    // Factors and weights hardly repeat, and hardly shrink.
+    // Factors and weights hardly repeat, and hardly shrink; parts are read whole, so nobody asks for their bounds.
     let plain = |properties: WriterPropertiesBuilder| {
-        properties.set_dictionary_enabled(false).set_compression(Compression::UNCOMPRESSED)
+        properties
+            .set_dictionary_enabled(false)
+            .set_compression(Compression::UNCOMPRESSED)
+            .set_statistics_enabled(EnabledStatistics::None)
     };
     let mut parquet = parquet_writer(File::create_new(path)?, &rows.schema(), plain)?;
     parquet.write(rows).map_err(not_written)?;
@@ -350,34 +353,17 @@ fn damaged(file: &str, error: &dyn std::error::Error) -> Error {
 
 /// Length and CRC-64/XZ of what can be read. It tells damage, not forgery.
 fn checksum(mut from: impl Read) -> Result<(u64, String)> {
-    let (mut length, mut crc) = (0, !0u64);
+    let (mut length, mut crc) = (0, crc64fast::Digest::new());
     let mut chunk = vec![0; 1 << 16];
     loop {
         let n = from.read(&mut chunk)?;
         if n == 0 {
-            return Ok((length, format!("{:016x}", !crc)));
+            return Ok((length, format!("{:016x}", crc.sum64())));
         }
         length += n as u64;
-        crc = chunk[..n].iter().fold(crc, |crc, byte| (crc >> 8) ^ CRC64[usize::from(crc as u8 ^ byte)]);
+        crc.write(&chunk[..n]);
     }
 }
-
-/// The remainder of each byte, for the ECMA-182 polynomial with its bits in reverse.
-const CRC64: [u64; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut crc = byte as u64;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xc96c_5795_d787_0f42 } else { crc >> 1 };
-            bit += 1;
-        }
-        table[byte] = crc;
-        byte += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {

@@ -20,7 +20,7 @@ use crate::engine::fitted::must_get_model;
 use crate::engine::rewrite::rewrite_query;
 use crate::engine::sources::{Source, sources};
 use crate::engine::statement::{self, Own, at_words, check_new_name, folded, model_name, syntax, take_words};
-use crate::engine::work::reserve;
+use crate::engine::work::{not_in_the_way, reserve};
 use crate::engine::{Answer, Run, Session, definitions, parameters};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Artefact;
@@ -332,13 +332,13 @@ impl CreateModel {
             started.elapsed().as_secs_f64(),
             algorithm.name()
         ));
-        let trained = fit(algorithm, read.intake, options, before, read.reserved, run).await?;
+        let (trained, artefact) = fit(algorithm, read.intake, options, before, read.reserved, run).await?;
         let seconds = started.elapsed().as_secs_f64();
         // From here on nothing waits: the model is either committed whole, or was cancelled before.
         if run.cancel.is_cancelled() {
             return Err(Error::cancelled());
         }
-        let version = self.commit(session, &trained, &read.sources, seconds)?;
+        let version = not_in_the_way(|| self.commit(session, &trained, &artefact, &read.sources, seconds))?;
         session.note_write();
         run.notice(summary(&self.name, version, &trained, seconds));
         Ok(())
@@ -443,8 +443,14 @@ impl CreateModel {
             .await
     }
 
-    fn commit(&self, session: &Session, trained: &Trained, sources: &[Source], seconds: f64) -> Result<u32> {
-        let artefact = trained.model.artefact()?;
+    fn commit(
+        &self,
+        session: &Session,
+        trained: &Trained,
+        artefact: &Artefact,
+        sources: &[Source],
+        seconds: f64,
+    ) -> Result<u32> {
         let signature = trained.model.signature();
         let algorithm = self.checked()?.0;
         let facts = serde_json::json!({
@@ -472,7 +478,7 @@ impl CreateModel {
             model_type: algorithm.name().to_owned(),
             facts,
         };
-        let version = session.engine.store.commit_model(new, &artefact, self.exists)?;
+        let version = session.engine.store.commit_model(new, artefact, self.exists)?;
         Ok(version)
     }
 }
@@ -485,7 +491,7 @@ struct Read {
     reserved: MemoryReservation,
 }
 
-/// Trains on the pool of the kernels, away from the threads that queries run on.
+/// Trains on the pool of the kernels, away from the threads that queries run on. Answers the model as data, too.
 async fn fit(
     algorithm: &'static dyn Algorithm,
     intake: Intake,
@@ -493,7 +499,7 @@ async fn fit(
     before: Option<Artefact>,
     reserved: MemoryReservation,
     run: &Run,
-) -> Result<Trained> {
+) -> Result<(Trained, Artefact)> {
     let run = run.clone();
     let cancel = run.cancel.child_token();
     // If nobody waits for the result any more, the training stops too.
@@ -512,7 +518,9 @@ async fn fit(
                 notice: &|remark| run.notice(remark),
                 reserve: &|bytes| reserve(&reserved, bytes),
             };
-            train(algorithm, intake, &options, before.as_ref(), &cx)
+            let trained = train(algorithm, intake, &options, before.as_ref(), &cx)?;
+            let artefact = trained.model.artefact()?;
+            Ok((trained, artefact))
         });
         let _ = send.send(trained);
     });

@@ -52,7 +52,7 @@ impl Session {
             }
         });
         let schema = start.await.map_err(|_| Error::internal("the query's task ended before it began"))??;
-        Ok(Rows { schema, batches, _stop: cancel.drop_guard() })
+        Ok(Rows::running(schema, batches, cancel.drop_guard()))
     }
 
     /// Runs `work` on the engine's threads until it ends, or the run is cancelled, or nobody waits any more; it is given the

@@ -174,6 +174,12 @@ def out_as(options):
     return run
 
 
+def psql_out_as(options):
+    def run(server, rows):
+        subprocess.run(["psql", server.url, "-X", "-o", "/dev/null", "-c", f"COPY wire TO STDOUT {options}"], check=True)
+    return run
+
+
 def in_as(options):
     def run(server, rows):
         server.connection.execute("DROP TABLE IF EXISTS copied")
@@ -220,9 +226,12 @@ JOBS = {
     "psql": psql,
     "asyncpg": with_asyncpg,
     "adbc": with_adbc,
-    "copy out text": out_as(FORMATS["text"]),
-    "copy out csv": out_as(FORMATS["csv"]),
-    "copy out binary": out_as(FORMATS["binary"]),
+    "psycopg copy text": out_as(FORMATS["text"]),
+    "psycopg copy csv": out_as(FORMATS["csv"]),
+    "psycopg copy binary": out_as(FORMATS["binary"]),
+    "psql copy text": psql_out_as(FORMATS["text"]),
+    "psql copy csv": psql_out_as(FORMATS["csv"]),
+    "psql copy binary": psql_out_as(FORMATS["binary"]),
     "copy in text": in_as(FORMATS["text"]),
     "copy in csv": in_as(FORMATS["csv"]),
     "copy in binary": in_as(FORMATS["binary"]),
@@ -237,7 +246,11 @@ def compare(name, job, ours, theirs, args):
         seconds = job(server, args.rows)
         return time.perf_counter() - started if seconds is None else seconds
 
-    runs = [(timed(ours), timed(theirs)) for _ in range(args.repeat)]
+    try:
+        runs = [(timed(ours), timed(theirs)) for _ in range(args.repeat)]
+    except Exception as error:
+        print(f"  {name:<24} failed: {str(error).splitlines()[0]}", flush=True)
+        return
     mine, other = (statistics.median(part) for part in zip(*runs))
     if job is pgbench:
         print(f"  {name:<24} {mine:>8.0f} tps {other:>10.0f} tps {mine / other:>8.2f}", flush=True)

@@ -23,6 +23,7 @@ mod rewrite;
 mod session;
 mod settings;
 mod sources;
+mod spare;
 mod statement;
 pub mod statements;
 mod stoppable;

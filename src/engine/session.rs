@@ -19,6 +19,7 @@ use crate::engine::block::Block;
 use crate::engine::cursors::Cursors;
 use crate::engine::headings::Headings;
 use crate::engine::settings::Settings;
+use crate::engine::spare::Spare;
 use crate::engine::statement::{Own, Parsed};
 use crate::engine::suggestions::with_suggestion;
 use crate::engine::{
@@ -34,6 +35,7 @@ pub struct Session {
     pub(super) settings: Arc<Mutex<Settings>>,
     pub(super) block: Mutex<Block>,
     pub(super) cursors: Arc<Cursors>,
+    pub(super) spare: Arc<Spare>,
     /// What PREPARE has given names to.
     pub(super) prepared: Mutex<BTreeMap<String, Prepared>>,
 }
@@ -95,6 +97,7 @@ impl Session {
             settings: Arc::new(Mutex::new(Settings::new(user))),
             block: Mutex::default(),
             cursors: Arc::default(),
+            spare: Arc::default(),
             prepared: Mutex::default(),
         };
         session.set_backend_pid(0);
@@ -143,10 +146,11 @@ impl Session {
         declared: Vec<Option<DataType>>,
         run: &Run,
     ) -> Result<(LogicalPlan, Vec<DataType>, Option<SchemaRef>)> {
-        let state = self.context.state();
+        let (state, home) = self.spare_state();
         let planning = async move {
             let (plan, parameters) = parameters::plan(&state, sql, &declared).await?;
             let columns = columns(&state, &plan)?;
+            home.take_back(state);
             Ok((plan, parameters, columns))
         };
         let planned = self.on_work_threads(run, |_| planning).await;

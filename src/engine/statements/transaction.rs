@@ -73,10 +73,10 @@ impl statement::Grammar for Grammar {
             Block::Begin { tag: "BEGIN", modes: modes(parser)? }
         } else if take_words(parser, &["START", "TRANSACTION"]) {
             Block::Begin { tag: "START TRANSACTION", modes: modes(parser)? }
-        } else if at_words(parser, &["COMMIT", "PREPARED"]) || at_words(parser, &["ROLLBACK", "PREPARED"]) {
-            return Err(two_phases());
-        } else if at_words(parser, &["PREPARE", "TRANSACTION"]) {
-            return Err(two_phases());
+        } else if TWO_PHASES.iter().any(|words| at_words(parser, words)) {
+            return Err(
+                Error::unsupported("two-phase commit is not supported").hint("each statement commits by itself")
+            );
         } else if take_words(parser, &["COMMIT"]) || take_words(parser, &["END"]) {
             take_work(parser);
             Block::Commit { chain: chain(parser)? }
@@ -101,9 +101,8 @@ impl statement::Grammar for Grammar {
     }
 }
 
-fn two_phases() -> Error {
-    Error::unsupported("two-phase commit is not supported").hint("each statement commits by itself")
-}
+/// Statements of two-phase commit.
+const TWO_PHASES: [[&str; 2]; 3] = [["COMMIT", "PREPARED"], ["ROLLBACK", "PREPARED"], ["PREPARE", "TRANSACTION"]];
 
 fn take_work(parser: &mut Parser) {
     let _ = take_words(parser, &["WORK"]) || take_words(parser, &["TRANSACTION"]);

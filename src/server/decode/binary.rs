@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Buf;
 use datafusion::arrow::array::{
-    ArrayRef, ArrowPrimitiveType, BinaryBuilder, BooleanBuilder, PrimitiveBuilder, StringBuilder,
+    ArrayRef, ArrowPrimitiveType, BinaryBuilder, BooleanBuilder, Decimal128Builder, PrimitiveBuilder, StringBuilder,
 };
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Field, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, SchemaRef, TimeUnit,
@@ -13,7 +13,7 @@ use datafusion::arrow::datatypes::{
 use datafusion::common::ScalarValue;
 use pgwire::api::Type;
 
-use super::super::encode::Format;
+use super::super::encode::{Format, read_binary_decimal};
 use super::super::parameters::{self, EPOCH_DAYS, EPOCH_MICROS};
 use super::super::types::{name, wire_type};
 use super::columns::array;
@@ -160,6 +160,11 @@ fn builder(field: &Field) -> Result<Box<dyn Build>> {
             let read = |bytes| i64::from_be_bytes(bytes).checked_add(EPOCH_MICROS);
             Box::new(Fixed { builder, read, of })
         }
+        DataType::Decimal128(precision, scale) => {
+            let builder = Decimal128Builder::new().with_precision_and_scale(*precision, *scale)?;
+            let bound = 10_i128.checked_pow(u32::from(*precision)).unwrap_or(i128::MAX);
+            Box::new(Decimals { builder, bound, scale: *scale, planned: field.data_type().clone() })
+        }
         DataType::Utf8 if of == Type::TEXT => Box::new(Strings(StringBuilder::new())),
         DataType::Binary => Box::new(Bytes(BinaryBuilder::new())),
         planned => Box::new(Scalars { values: Vec::new(), of, planned: planned.clone() }),
@@ -213,6 +218,35 @@ impl Build for Booleans {
 
     fn finish(&mut self) -> Result<ArrayRef> {
         Ok(Arc::new(self.0.finish()))
+    }
+}
+
+/// Numerics of one scale.
+struct Decimals {
+    builder: Decimal128Builder,
+    /// More than the type holds.
+    bound: i128,
+    scale: i8,
+    planned: DataType,
+}
+
+impl Build for Decimals {
+    fn append(&mut self, value: Option<&[u8]>) -> Result<()> {
+        let read = value.and_then(|bytes| read_binary_decimal(bytes, self.scale));
+        if let Some(number) = read.filter(|number| number.abs() < self.bound) {
+            self.builder.append_value(number);
+            return Ok(());
+        }
+        // NULL, what is longer than a number of the processor, and what is no number of this type.
+        match parameters::read(value, Format::Binary, &Type::NUMERIC, &self.planned)? {
+            ScalarValue::Decimal128(number, ..) => self.builder.append_option(number),
+            other => return Err(Error::internal(format!("a numeric was read as {}", other.data_type()))),
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef> {
+        Ok(Arc::new(self.builder.finish()))
     }
 }
 

@@ -14,4 +14,4 @@ mod text;
 
 pub(super) use column::{Column, Encoding, Format, Style, put_rows};
 pub(super) use copy::CopyEncoding;
-pub(super) use number::read_binary_numeric;
+pub(super) use number::{read_binary_decimal, read_binary_numeric};

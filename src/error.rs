@@ -24,15 +24,17 @@ pub enum Kind {
     UnknownSchema,
     UnknownSetting,
     UnknownDatabase,
-    /// A prepared statement or portal of that name does not exist.
+    /// A prepared statement, portal or savepoint of that name does not exist.
     UnknownStatement,
     UnknownPortal,
+    UnknownSavepoint,
     UnknownParameter,
     /// The name is taken already.
     TableExists,
     ModelExists,
     SchemaExists,
     StatementExists,
+    CursorExists,
     AmbiguousColumn,
     DuplicateColumn,
     NotGrouped,
@@ -46,6 +48,10 @@ pub enum Kind {
     Invalid,
     /// Text that cannot be read as the type it should become.
     InvalidText,
+    /// Bytes that are not the binary form of the type they should become.
+    InvalidBinary,
+    /// A file that does not have the form that COPY was told of.
+    InvalidFile,
     InvalidTime,
     OutOfRange,
     DivisionByZero,
@@ -60,6 +66,9 @@ pub enum Kind {
     /// A transaction block that already failed.
     FailedTransaction,
     NoTransaction,
+    ReadOnlyTransaction,
+    /// A transaction block where there must be none.
+    OpenTransaction,
     Cancelled,
     TooManyConnections,
     ShuttingDown,
@@ -92,11 +101,13 @@ impl Kind {
             Kind::UnknownDatabase => "3D000",
             Kind::UnknownStatement => "26000",
             Kind::UnknownPortal => "34000",
+            Kind::UnknownSavepoint => "3B001",
             Kind::UnknownParameter => "42P02",
             Kind::TableExists => "42P07",
             Kind::ModelExists => "42710",
             Kind::SchemaExists => "42P06",
             Kind::StatementExists => "42P05",
+            Kind::CursorExists => "42P03",
             Kind::AmbiguousColumn => "42702",
             Kind::DuplicateColumn => "42701",
             Kind::NotGrouped => "42803",
@@ -105,6 +116,8 @@ impl Kind {
             Kind::TooManyRows => "21000",
             Kind::Invalid => "22023",
             Kind::InvalidText => "22P02",
+            Kind::InvalidBinary => "22P03",
+            Kind::InvalidFile => "22P04",
             Kind::InvalidTime => "22007",
             Kind::OutOfRange => "22003",
             Kind::DivisionByZero => "22012",
@@ -115,6 +128,8 @@ impl Kind {
             Kind::Unsupported => "0A000",
             Kind::FailedTransaction => "25P02",
             Kind::NoTransaction => "25P01",
+            Kind::ReadOnlyTransaction => "25006",
+            Kind::OpenTransaction => "25001",
             Kind::Cancelled => "57014",
             Kind::TooManyConnections => "53300",
             Kind::ShuttingDown => "57P01",
@@ -136,11 +151,13 @@ pub struct Error {
     pub kind: Kind,
     pub message: String,
     pub hint: Option<String>,
+    /// Where in a file it happened: `COPY people, line 3, column age: "x"`.
+    pub context: Option<String>,
 }
 
 impl Error {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None }
+        Self { kind, message: message.into(), hint: None, context: None }
     }
 
     /// A value, option or argument that we do not accept.
@@ -178,6 +195,13 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Where it happened.
+    #[must_use]
+    pub fn context(mut self, context: impl Into<String>) -> Self {
+        self.context = Some(context.into());
         self
     }
 

@@ -4,6 +4,8 @@
 #![cfg(test)]
 
 mod conformance;
+mod copy;
+mod cursors;
 mod goldens;
 mod layers;
 mod manual;

@@ -2,8 +2,11 @@
 
 mod answer;
 mod arithmetic;
+mod block;
 mod bounded;
 mod catalog;
+mod copy;
+mod cursors;
 mod definitions;
 #[allow(clippy::module_inception)]
 mod engine;
@@ -20,6 +23,7 @@ mod rewrite;
 mod session;
 mod settings;
 mod sources;
+mod spare;
 mod statement;
 pub mod statements;
 mod stoppable;
@@ -29,8 +33,10 @@ mod wildcards;
 mod work;
 
 pub use answer::{Answer, Level, Notice, Rows, Run};
+pub use block::Transaction;
+pub use copy::{Chosen, CopyFormat, CopyIn, CopyOptions, Header, Piece};
 pub use engine::{Config, Engine};
 pub use import::{Import, LoadProgress};
-pub use session::{Prepared, Session, Transaction};
+pub use session::{Prepared, Session};
 pub use statement::{Grammar, Statement};
 pub use system_tables::{SYSTEM_TABLES, SystemTable};

@@ -1,6 +1,6 @@
 //! One connection's view of the engine: parse, prepare, execute.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,15 +13,17 @@ use datafusion::logical_expr::{DdlStatement, DmlStatement, LogicalPlan, WriteOp}
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as Sql;
 use datafusion::sql::sqlparser::ast;
-use futures::{Stream, StreamExt};
-use tokio::sync::mpsc;
+use futures::{Stream, StreamExt, stream};
 
+use crate::engine::block::Block;
+use crate::engine::cursors::Cursors;
 use crate::engine::headings::Headings;
 use crate::engine::settings::Settings;
+use crate::engine::spare::Spare;
 use crate::engine::statement::{Own, Parsed};
 use crate::engine::suggestions::with_suggestion;
 use crate::engine::{
-    Answer, Engine, Rows, Run, Statement, definitions, parameters, pg_catalog, pg_functions, statement,
+    Answer, Engine, Rows, Run, Statement, Transaction, definitions, parameters, pg_catalog, pg_functions, statement,
 };
 use crate::error::{Error, Kind, Result};
 
@@ -31,17 +33,11 @@ pub struct Session {
     pub(super) context: SessionContext,
     user: String,
     pub(super) settings: Arc<Mutex<Settings>>,
-    transaction: Mutex<Transaction>,
-    /// Whether the open block has written: what is written stays, whatever becomes of the block.
-    wrote: AtomicBool,
-}
-
-/// Where a session stands between BEGIN and COMMIT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transaction {
-    Idle,
-    Open,
-    Failed,
+    pub(super) block: Mutex<Block>,
+    pub(super) cursors: Arc<Cursors>,
+    pub(super) spare: Arc<Spare>,
+    /// What PREPARE has given names to.
+    pub(super) prepared: Mutex<BTreeMap<String, Prepared>>,
 }
 
 /// A statement with its names and types resolved.
@@ -77,6 +73,14 @@ impl Prepared {
         self.0.columns.as_ref()
     }
 
+    /// The columns of its rows as they are now: those of a FETCH are its cursor's.
+    pub fn columns_in(&self, session: &Session) -> Option<SchemaRef> {
+        match &self.0.work {
+            Work::Own(own) => own.columns_in(session),
+            Work::Plan(_) => self.0.columns.clone(),
+        }
+    }
+
     /// The types of $1, $2, …
     pub fn parameters(&self) -> &[DataType] {
         &self.0.parameters
@@ -91,8 +95,10 @@ impl Session {
             context: SessionContext::new_with_state(state),
             user: user.to_owned(),
             settings: Arc::new(Mutex::new(Settings::new(user))),
-            transaction: Mutex::new(Transaction::Idle),
-            wrote: AtomicBool::new(false),
+            block: Mutex::default(),
+            cursors: Arc::default(),
+            spare: Arc::default(),
+            prepared: Mutex::default(),
         };
         session.set_backend_pid(0);
         pg_functions::register_settings(&session.context, &session.settings);
@@ -140,10 +146,11 @@ impl Session {
         declared: Vec<Option<DataType>>,
         run: &Run,
     ) -> Result<(LogicalPlan, Vec<DataType>, Option<SchemaRef>)> {
-        let state = self.context.state();
+        let (state, home) = self.spare_state();
         let planning = async move {
             let (plan, parameters) = parameters::plan(&state, sql, &declared).await?;
             let columns = columns(&state, &plan)?;
+            home.take_back(state);
             Ok((plan, parameters, columns))
         };
         let planned = self.on_work_threads(run, |_| planning).await;
@@ -172,13 +179,11 @@ impl Session {
         let plan = if parameters.is_empty() { plan } else { plan.with_param_values(parameters)? };
         match plan {
             LogicalPlan::Ddl(definition) => {
+                self.may_write(&definitions::spoken(definition.name()).replace("MEMORY ", "").replace("CATALOG ", ""))?;
                 self.note_write();
                 definitions::run(self, definition, view.as_deref(), run).await
             }
-            LogicalPlan::Dml(write) => {
-                self.note_write();
-                self.write(write, run).await
-            }
+            LogicalPlan::Dml(write) => Ok(Answer::Done(format!("INSERT 0 {}", self.write(write, run).await?))),
             LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => {
                 Ok(Answer::Rows(self.rows(plan, run).await?, "EXPLAIN"))
             }
@@ -208,68 +213,30 @@ impl Session {
     }
 
     /// INSERT: runs to its end, and counts.
-    async fn write(&self, write: DmlStatement, run: &Run) -> Result<Answer> {
-        let verb = match &write.op {
-            WriteOp::Insert(_) => "INSERT 0",
-            other => {
-                return Err(Error::unsupported(format!("{} is not supported yet", other.name().to_uppercase()))
-                    .hint("write the rows you want to keep into a new table: CREATE OR REPLACE TABLE t AS SELECT …"));
-            }
+    pub(super) async fn write(&self, write: DmlStatement, run: &Run) -> Result<u64> {
+        let WriteOp::Insert(_) = &write.op else {
+            return Err(Error::unsupported(format!("{} is not supported yet", write.op.name().to_uppercase()))
+                .hint("write the rows you want to keep into a new table: CREATE OR REPLACE TABLE t AS SELECT …"));
         };
+        self.may_write("INSERT")?;
+        self.note_write();
         definitions::check_insert(self, &write.table_name)?;
         let state = self.context.state();
-        let count = self
-            .on_work_threads(run, |cancel| async move {
-                let mut stream = Self::stream(state, LogicalPlan::Dml(write), &cancel).await?;
-                let mut count = 0;
-                while let Some(batch) = stream.next().await {
-                    let batch = batch?;
-                    let counts = batch.column(0).as_primitive_opt::<UInt64Type>();
-                    count += counts.map_or(0, |counts| counts.iter().flatten().sum::<u64>());
-                }
-                Ok(count)
-            })
-            .await?;
-        Ok(Answer::Done(format!("{verb} {count}")))
+        self.on_work_threads(run, |cancel| async move {
+            let mut stream = Self::stream(state, LogicalPlan::Dml(write), &cancel).await?;
+            let mut count = 0;
+            while let Some(batch) = stream.next().await {
+                let batch = batch?;
+                let counts = batch.column(0).as_primitive_opt::<UInt64Type>();
+                count += counts.map_or(0, |counts| counts.iter().flatten().sum::<u64>());
+            }
+            Ok(count)
+        })
+        .await
     }
 
     pub fn user(&self) -> &str {
         &self.user
-    }
-
-    pub fn transaction(&self) -> Transaction {
-        *lock(&self.transaction)
-    }
-
-    /// An open block has failed: until its end nothing else runs.
-    pub fn fail_transaction(&self) {
-        let mut transaction = lock(&self.transaction);
-        if *transaction == Transaction::Open {
-            *transaction = Transaction::Failed;
-        }
-    }
-
-    pub(super) fn set_transaction(&self, to: Transaction) {
-        *lock(&self.transaction) = to;
-        if to == Transaction::Idle {
-            self.wrote.store(false, Ordering::Relaxed);
-        }
-    }
-
-    /// ROLLBACK TO brings a failed block back.
-    pub(super) fn reopen_transaction(&self) {
-        *lock(&self.transaction) = Transaction::Open;
-    }
-
-    /// Whether the open block has written.
-    pub(super) fn wrote(&self) -> bool {
-        self.wrote.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn note_write(&self) {
-        if self.transaction() == Transaction::Open {
-            self.wrote.store(true, Ordering::Relaxed);
-        }
     }
 
     pub fn setting(&self, name: &str) -> Option<String> {
@@ -289,6 +256,21 @@ impl Session {
     /// Those of them that changed since the last call.
     pub fn take_changed_settings(&self) -> Vec<(&'static str, String)> {
         lock(&self.settings).take_changed()
+    }
+
+    /// The columns of a cursor, and whether they are sent in binary.
+    pub fn cursor(&self, name: &str) -> Option<(SchemaRef, bool)> {
+        self.cursors.columns(name)
+    }
+
+    /// Closes a cursor, if there is one of that name.
+    pub fn close_cursor(&self, name: &str) {
+        self.cursors.close(name);
+    }
+
+    /// What PREPARE gave this name to.
+    pub fn named_statement(&self, name: &str) -> Option<Prepared> {
+        lock(&self.prepared).get(name).cloned()
     }
 
     pub fn statement_timeout(&self) -> Option<Duration> {
@@ -373,11 +355,7 @@ fn columns(state: &SessionState, plan: &LogicalPlan) -> Result<Option<SchemaRef>
 
 /// Rows that are there already.
 pub(super) fn ready(batch: datafusion::arrow::record_batch::RecordBatch) -> Rows {
-    let (send, batches) = mpsc::channel(1);
-    let schema = batch.schema();
-    // The channel has room for one, and its receiver is in our hand.
-    let _ = send.try_send(Ok(batch));
-    Rows { schema, batches, _stop: tokio_util::sync::CancellationToken::new().drop_guard() }
+    Rows::of(batch.schema(), stream::iter([Ok(batch)]))
 }
 
 const _: fn() = || {

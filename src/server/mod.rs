@@ -13,6 +13,7 @@ mod connection;
 mod startup;
 
 /// Both ways to run a statement, and what runs it.
+mod copy;
 mod extended;
 mod portal;
 mod simple;
@@ -27,7 +28,8 @@ mod requests;
 mod responses;
 mod wire;
 
-/// Values: types, parameters in, rows out.
+/// Values: types, parameters and files in, rows out.
+mod decode;
 mod encode;
 mod parameters;
 mod types;

@@ -14,7 +14,9 @@ const MAX_COLUMNS: usize = i16::MAX as usize;
 
 /// `severity` is `ERROR`, or `FATAL` when the connection ends.
 pub(super) fn error(severity: &str, error: &Error) -> ErrorResponse {
-    ErrorResponse::new(fields(severity, error.kind.sqlstate(), &error.message, error.hint.as_deref()))
+    let mut fields = fields(severity, error.kind.sqlstate(), &error.message, error.hint.as_deref());
+    fields.extend(error.context.as_deref().map(|context| (b'W', clean(context))));
+    ErrorResponse::new(fields)
 }
 
 pub(super) fn notice(notice: &Notice) -> NoticeResponse {
@@ -26,12 +28,15 @@ pub(super) fn notice(notice: &Notice) -> NoticeResponse {
 }
 
 fn fields(severity: &str, code: &str, message: &str, hint: Option<&str>) -> Vec<(u8, String)> {
-    // A zero byte would end the field in its middle.
-    let clean = |text: &str| text.replace('\0', "");
     let mut fields =
         vec![(b'S', severity.into()), (b'V', severity.into()), (b'C', code.into()), (b'M', clean(message))];
     fields.extend(hint.map(|hint| (b'H', clean(hint))));
     fields
+}
+
+/// A zero byte would end a field in its middle.
+fn clean(text: &str) -> String {
+    text.replace('\0', "")
 }
 
 /// Names, types and formats of the columns to come.

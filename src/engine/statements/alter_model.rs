@@ -76,6 +76,7 @@ fn version(parser: &mut Parser) -> Result<u32> {
 #[async_trait]
 impl Own for AlterModel {
     async fn run(&self, session: &Session, _run: &Run) -> Result<Answer> {
+        session.may_write("ALTER MODEL")?;
         let (store, ModelName { schema, name, .. }) = (&session.engine.store, &self.name);
         must_get_model(store, &self.name)?;
         match &self.change {

@@ -322,6 +322,7 @@ impl CreateModel {
 
     /// Reads, trains and commits a version. `before` is an earlier version to start from.
     pub(super) async fn train(&self, session: &Session, run: &Run, before: Option<u32>) -> Result<()> {
+        session.may_write("CREATE MODEL")?;
         let started = Instant::now();
         let (algorithm, options) = self.checked()?;
         let before = before.map(|version| self.artefact(session, algorithm, version)).transpose()?.flatten();

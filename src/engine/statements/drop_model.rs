@@ -44,6 +44,7 @@ impl statement::Grammar for Grammar {
 #[async_trait]
 impl Own for DropModel {
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
+        session.may_write("DROP MODEL")?;
         let (store, ModelName { schema, name, .. }) = (&session.engine.store, &self.name);
         if !self.if_exists {
             must_get_model(store, &self.name)?;

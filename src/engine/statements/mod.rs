@@ -1,9 +1,12 @@
 //! Statements that SQL does not know, or that a server must answer itself.
 
 mod alter_model;
+mod copy;
 mod create_model;
+mod cursor;
 mod describe_model;
 mod drop_model;
+mod prepare;
 mod refresh_model;
 mod set;
 mod show;
@@ -23,6 +26,9 @@ pub const STATEMENTS: &[&dyn Grammar] = &[
     &refresh_model::Grammar,
     &show_models::Grammar,
     &show::Grammar,
-    &set::Grammar,
     &transaction::Grammar,
+    &set::Grammar,
+    &cursor::Grammar,
+    &prepare::Grammar,
+    &copy::Grammar,
 ];

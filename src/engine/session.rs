@@ -17,23 +17,28 @@ use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
 use crate::engine::headings::Headings;
+use crate::engine::identity::Identity;
+use crate::engine::login::Place;
+use crate::engine::rights::Rights;
 use crate::engine::settings::Settings;
 use crate::engine::statement::{Own, Parsed};
 use crate::engine::suggestions::with_suggestion;
-use crate::engine::{
-    Answer, Engine, Rows, Run, Statement, definitions, parameters, pg_catalog, pg_functions, statement,
-};
+use crate::engine::{Answer, Engine, Rows, Run, Statement, definitions, parameters, pg_functions, statement};
 use crate::error::{Error, Kind, Result};
+use crate::storage::{Role, RoleId};
 
 /// One connection.
 pub struct Session {
     pub(super) engine: Arc<Engine>,
     pub(super) context: SessionContext,
-    user: String,
+    identity: Mutex<Identity>,
+    /// Who the session was before SET LOCAL ROLE, to be it again when the block ends.
+    before_block: Mutex<Option<(Identity, bool)>>,
     pub(super) settings: Arc<Mutex<Settings>>,
     transaction: Mutex<Transaction>,
     /// Whether the open block has written: what is written stays, whatever becomes of the block.
     wrote: AtomicBool,
+    _place: Place,
 }
 
 /// Where a session stands between BEGIN and COMMIT.
@@ -69,6 +74,8 @@ struct Planned {
     /// What was planned, to be planned anew once the store has moved on: a plan reads the state that it was made for.
     sql: Sql,
     generation: u64,
+    /// Whose rights it was checked against.
+    role: RoleId,
 }
 
 impl Prepared {
@@ -84,24 +91,73 @@ impl Prepared {
 }
 
 impl Session {
-    pub(super) fn new(engine: Arc<Engine>, user: &str) -> Result<Self> {
+    pub(super) fn new(engine: Arc<Engine>, role: &Role) -> Result<Self> {
+        let place = Place::take(&engine.connected, role)?;
         let state = SessionStateBuilder::new_from_existing(engine.base.clone()).build();
+        let name: Arc<str> = Arc::from(role.name.as_str());
+        let identity = Identity {
+            session: Arc::clone(&name),
+            current: name,
+            session_role: role.id,
+            current_role: role.id,
+            backend_pid: 0,
+        };
         let session = Self {
             engine,
             context: SessionContext::new_with_state(state),
-            user: user.to_owned(),
-            settings: Arc::new(Mutex::new(Settings::new(user))),
+            settings: Arc::new(Mutex::new(Settings::new(&role.name, role.superuser))),
+            identity: Mutex::new(identity.clone()),
+            before_block: Mutex::default(),
             transaction: Mutex::new(Transaction::Idle),
             wrote: AtomicBool::new(false),
+            _place: place,
         };
-        session.set_backend_pid(0);
+        identity.store(&session.context);
         pg_functions::register_settings(&session.context, &session.settings);
         Ok(session)
     }
 
     /// What `pg_backend_pid()` answers.
     pub fn set_backend_pid(&self, pid: i32) {
-        pg_catalog::register_session(&self.context, &self.user, pid);
+        let mut identity = lock(&self.identity);
+        identity.backend_pid = pid;
+        identity.clone().store(&self.context);
+    }
+
+    /// Who the session is now.
+    pub(super) fn identity(&self) -> Identity {
+        lock(&self.identity).clone()
+    }
+
+    /// From here on the session is that.
+    pub(super) fn set_identity(&self, identity: Identity, is_superuser: bool) {
+        let acts_as_itself = identity.current_role == identity.session_role;
+        let mut settings = lock(&self.settings);
+        settings.set_fact("is_superuser", if is_superuser { "on" } else { "off" });
+        settings.set_fact("role", if acts_as_itself { "none" } else { &identity.current });
+        identity.clone().store(&self.context);
+        *lock(&self.identity) = identity;
+    }
+
+    /// Remembers who the session is until the block ends; `false`: there is no block.
+    pub(super) fn keep_identity(&self) -> bool {
+        if self.transaction() == Transaction::Idle {
+            return false;
+        }
+        let is_superuser = self.setting("is_superuser").is_some_and(|setting| setting == "on");
+        lock(&self.before_block).get_or_insert_with(|| (self.identity(), is_superuser));
+        true
+    }
+
+    /// What the session may do.
+    pub(super) fn rights(&self) -> Result<Rights> {
+        Rights::of(&self.engine.store, &self.engine.planner, self.identity().current_role)
+    }
+
+    /// A line in the audit log: who did what.
+    pub(super) fn audit(&self, what: &str, object: &str) {
+        let Identity { session, current, backend_pid, .. } = self.identity();
+        tracing::info!(target: "audit", user = %session, role = %current, pid = backend_pid, object, "{what}");
     }
 
     pub fn parse(&self, sql: &str) -> Result<Vec<Statement>> {
@@ -127,11 +183,12 @@ impl Session {
         let generation = self.engine.store.generation();
         let (plan, parameters, columns) = self.plan((*sql).clone(), parameter_types.to_vec(), &Run::new().0).await?;
         let columns = columns.map(|columns| headings.over(columns));
-        let work = Work::Plan(Box::new(Planned { plan, view, sql: *sql, generation }));
+        let role = self.identity().current_role;
+        let work = Work::Plan(Box::new(Planned { plan, view, sql: *sql, generation, role }));
         Ok(Prepared(Arc::new(Inner { work, columns, parameters })))
     }
 
-    /// The plan of a statement, the types of its parameters and its columns.
+    /// The plan of a statement as the session may run it, the types of its parameters and its columns.
     ///
     /// Planning can take long and go deep, so it has no place on the threads that serve sockets.
     async fn plan(
@@ -140,9 +197,10 @@ impl Session {
         declared: Vec<Option<DataType>>,
         run: &Run,
     ) -> Result<(LogicalPlan, Vec<DataType>, Option<SchemaRef>)> {
-        let state = self.context.state();
+        let (state, rights) = (self.context.state(), self.rights()?);
         let planning = async move {
             let (plan, parameters) = parameters::plan(&state, sql, &declared).await?;
+            let plan = rights.checked(plan)?;
             let columns = columns(&state, &plan)?;
             Ok((plan, parameters, columns))
         };
@@ -190,9 +248,10 @@ impl Session {
         }
     }
 
-    /// The plan as the store is now: made anew if something was committed since. What it returns stays what it was.
+    /// The plan as the store is now: made anew if something was committed since, or somebody else asks. What it returns stays what it was.
     async fn current_plan(&self, prepared: &Prepared, planned: &Planned, run: &Run) -> Result<LogicalPlan> {
-        if planned.generation == self.engine.store.generation() {
+        let role = self.identity().current_role;
+        if planned.generation == self.engine.store.generation() && planned.role == role {
             return Ok(planned.plan.clone());
         }
         let declared = prepared.parameters().iter().cloned().map(Some).collect();
@@ -233,10 +292,6 @@ impl Session {
         Ok(Answer::Done(format!("{verb} {count}")))
     }
 
-    pub fn user(&self) -> &str {
-        &self.user
-    }
-
     pub fn transaction(&self) -> Transaction {
         *lock(&self.transaction)
     }
@@ -253,6 +308,9 @@ impl Session {
         *lock(&self.transaction) = to;
         if to == Transaction::Idle {
             self.wrote.store(false, Ordering::Relaxed);
+            if let Some((identity, is_superuser)) = lock(&self.before_block).take() {
+                self.set_identity(identity, is_superuser);
+            }
         }
     }
 

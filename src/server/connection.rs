@@ -13,6 +13,7 @@ use super::cancel::{Backend, Registry};
 use super::failure::Failure;
 use super::portal::{Portal, Statement};
 use super::requests::Request;
+use super::tls::Tls;
 use super::wire::Wire;
 use super::{responses, startup};
 use crate::engine::{self, Engine, Session, Transaction};
@@ -28,6 +29,8 @@ pub(super) struct Shared {
     pub engine: Arc<Engine>,
     pub registry: Arc<Registry>,
     pub places: Arc<Semaphore>,
+    /// `None`: nothing is encrypted.
+    pub tls: Option<Arc<Tls>>,
     /// The server is closing: whoever has nothing running leaves now.
     pub closing: CancellationToken,
     /// The server cannot wait any longer: whoever runs something leaves too.

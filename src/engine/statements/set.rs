@@ -121,7 +121,7 @@ fn rest(parser: &mut Parser) -> String {
 
 #[async_trait]
 impl Own for Set {
-    async fn run(&self, session: &Session, _run: &Run) -> Result<Answer> {
+    async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
         let tag = match self {
             Self::One { name, value, tag } => {
                 lock(&session.settings).set(name, value.as_deref(), &session.context)?;
@@ -129,6 +129,9 @@ impl Own for Set {
             }
             Self::ResetAll { tag } => {
                 lock(&session.settings).reset_all(&session.context)?;
+                if *tag == "DISCARD ALL" {
+                    session.set_role(None, false, run)?;
+                }
                 tag
             }
             Self::Nothing { tag } => tag,

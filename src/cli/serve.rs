@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{EngineArgs, demo, runtime};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
-use crate::server::{Options, Server, Tls};
+use crate::server::{Monitor, Options, Server, Tls};
 
 #[derive(Debug, Args)]
 pub struct Serve {
@@ -35,6 +35,9 @@ pub struct Serve {
     /// Refuse connections that are not encrypted
     #[arg(long, requires = "tls_cert")]
     tls_required: bool,
+    /// Address of a second port with /metrics for Prometheus and /healthz; whoever reaches it may read them
+    #[arg(long, value_name = "HOST:PORT", env = "COHORT_METRICS_LISTEN")]
+    metrics_listen: Option<String>,
     /// Generate the demo shop if it is not there
     #[arg(long)]
     demo: bool,
@@ -76,7 +79,11 @@ impl Serve {
         runtime.block_on(async {
             // The port is taken before the demo is made, so that a second server fails at once.
             let options = Options { listen, max_connections: self.max_connections, tls: tls.clone() };
-            let server = Server::bind(engine.clone(), options).await?;
+            let server = Server::bind(Arc::clone(&engine), options).await?;
+            let monitor = match &self.metrics_listen {
+                Some(listen) => Some(Monitor::bind(Arc::clone(&engine), address(listen)?).await?),
+                None => None,
+            };
             if self.demo {
                 println!("{}", demo::load(&engine, self.demo_scale)?);
             }
@@ -87,6 +94,10 @@ impl Serve {
                 println!("{TO_TRY}");
             }
             let shutdown = CancellationToken::new();
+            if let Some(monitor) = monitor {
+                println!("metrics at: http://{}/metrics", monitor.local_addr()?);
+                tokio::spawn(monitor.run(shutdown.clone()));
+            }
             tokio::select! {
                 done = server.run(shutdown.clone()) => done,
                 done = reloaded(tls) => done,

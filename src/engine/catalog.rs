@@ -8,6 +8,7 @@ use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogPro
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 
+use crate::engine::activity::Activity;
 use crate::engine::guarded::{Behind, Guarded};
 use crate::engine::role_tables::WithRoles;
 use crate::engine::system_tables::SystemTables;
@@ -23,10 +24,10 @@ pub struct Catalogs {
 }
 
 impl Catalogs {
-    pub fn new(store: Arc<Store>) -> Self {
+    pub fn new(store: Arc<Store>, activity: Arc<Activity>) -> Self {
         let system = Arc::new(SystemTables::new(Arc::clone(&store)));
         let extra = MemoryCatalogProvider::new();
-        Self { catalog: Arc::new(Catalog { store, system, extra, planner: Arc::default() }) }
+        Self { catalog: Arc::new(Catalog { store, activity, system, extra, planner: Arc::default() }) }
     }
 
     /// What plans the queries that are kept: of views and of models. It is set once, when all functions are registered.
@@ -57,6 +58,7 @@ impl CatalogProviderList for Catalogs {
 
 struct Catalog {
     store: Arc<Store>,
+    activity: Arc<Activity>,
     system: Arc<SystemTables>,
     /// Schemas that are registered rather than stored: `pg_catalog`.
     extra: MemoryCatalogProvider,
@@ -83,7 +85,10 @@ impl CatalogProvider for Catalog {
         }
         if let Some(inner) = self.extra.schema(name) {
             return Some(match name {
-                "pg_catalog" => Arc::new(WithRoles { inner, store: Arc::clone(&self.store) }),
+                "pg_catalog" => {
+                    let (store, activity) = (Arc::clone(&self.store), Arc::clone(&self.activity));
+                    Arc::new(WithRoles { inner, store, activity })
+                }
                 _ => inner,
             });
         }

@@ -13,6 +13,7 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::runtime::{Handle, Runtime};
 
+use crate::engine::activity::Activity;
 use crate::engine::catalog::{CATALOG, Catalogs};
 use crate::engine::fitted::FittedModels;
 use crate::engine::lateral::Lateral;
@@ -20,7 +21,7 @@ use crate::engine::login::{Connected, admitted};
 use crate::engine::relations::FunctionPlanner;
 use crate::engine::rights::{Rights, denied};
 use crate::engine::wildcards::Wildcards;
-use crate::engine::{Session, arithmetic, bounded, identity, pg_catalog, privilege_functions};
+use crate::engine::{Session, arithmetic, bounded, identity, pg_catalog, privilege_functions, signals};
 use crate::error::{Error, Kind, Result};
 use crate::functions::FUNCTIONS;
 use crate::models::Registry;
@@ -45,6 +46,10 @@ pub struct Engine {
     pub(super) planner: Arc<OnceLock<SessionState>>,
     /// How many sessions of each role there are.
     pub(super) connected: Arc<Connected>,
+    pub(super) activity: Arc<Activity>,
+    /// Microseconds since 1970, UTC.
+    pub(super) started: i64,
+    pub(super) memory_limit: usize,
     /// Plans run here, so that whoever serves sockets stays responsive. Taken out when the engine is dropped.
     work: Option<Runtime>,
 }
@@ -78,9 +83,19 @@ impl Engine {
         // Kernels share one pool; the first engine of a process sizes it, and its results do not depend on the size.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(config.threads).build_global();
         let registry = Arc::new(Registry::new(Arc::new(FittedModels::new(Arc::clone(&store)))));
-        let (base, planner) = base_state(config, &store, &registry)?;
-        let connected = Arc::default();
-        Ok(Arc::new(Self { store, registry, base, planner, connected, work: Some(work) }))
+        let activity = Arc::default();
+        let (base, planner) = base_state(config, &store, &registry, &activity)?;
+        Ok(Arc::new(Self {
+            store,
+            registry,
+            base,
+            planner,
+            connected: Arc::default(),
+            activity,
+            started: chrono::Utc::now().timestamp_micros(),
+            memory_limit: config.memory_limit,
+            work: Some(work),
+        }))
     }
 
     /// A session of its own for one connection of a role, which has proved who it is.
@@ -121,6 +136,7 @@ fn base_state(
     config: &Config,
     store: &Arc<Store>,
     registry: &Arc<Registry>,
+    activity: &Arc<Activity>,
 ) -> Result<(SessionState, Arc<OnceLock<SessionState>>)> {
     let mut settings = SessionConfig::new()
         .with_default_catalog_and_schema(CATALOG, "public")
@@ -137,7 +153,7 @@ fn base_state(
     let consumers = std::num::NonZeroUsize::MIN.saturating_add(4);
     let runtime =
         RuntimeEnvBuilder::new().with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers))).build_arc()?;
-    let catalogs = Arc::new(Catalogs::new(Arc::clone(store)));
+    let catalogs = Arc::new(Catalogs::new(Arc::clone(store), Arc::clone(activity)));
     let functions = FunctionPlanner::new(Arc::clone(store), Arc::clone(registry), catalogs.planner());
     let mut rules = Analyzer::default().rules;
     rules.splice(0..0, [Arc::new(Wildcards) as Arc<dyn AnalyzerRule + Send + Sync>, Arc::new(Lateral)]);
@@ -153,6 +169,7 @@ fn base_state(
     pg_catalog::register(&context)?;
     identity::register(&context);
     privilege_functions::register(&context, store, &catalogs.planner());
+    signals::register(&context, store, activity);
     bounded::register(&context)?;
     arithmetic::register(&mut context)?;
     for function in FUNCTIONS {

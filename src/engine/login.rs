@@ -178,7 +178,7 @@ impl Session {
         }
         identity.current = Arc::from(role.name.as_str());
         identity.current_role = role.id;
-        self.set_identity(identity, role.superuser);
+        self.set_identity(identity);
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! SQL in, rows out: sessions, statements, and what DataFusion must know of our tables, models and functions.
 
+mod activity;
 mod answer;
 mod arithmetic;
 mod bounded;
@@ -14,6 +15,7 @@ mod identity;
 mod import;
 mod lateral;
 mod login;
+mod metrics;
 mod parameters;
 mod pg_catalog;
 mod pg_functions;
@@ -25,6 +27,7 @@ mod rights;
 mod role_tables;
 mod session;
 mod settings;
+mod signals;
 mod sources;
 mod statement;
 pub mod statements;
@@ -34,6 +37,7 @@ mod system_tables;
 mod wildcards;
 mod work;
 
+pub use activity::Peer;
 pub use answer::{Answer, Level, Notice, Rows, Run};
 pub use engine::{Config, Engine};
 pub use import::{Import, LoadProgress};

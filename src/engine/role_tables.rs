@@ -14,19 +14,29 @@ use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::datasource::MemTable;
 use datafusion::error::Result as DataFusionResult;
 
+use crate::engine::activity::{Activity, ActivityTable};
 use crate::error::Result;
 use crate::storage::{Access, Role, RoleId, Store};
 
 /// A table: its name, and its columns as they are now.
 type Table = (&'static str, fn(&Store) -> Result<Vec<(&'static str, ArrayRef)>>);
 
-const TABLES: [Table; 4] =
-    [("pg_roles", roles), ("pg_user", users), ("pg_auth_members", memberships), ("pg_policies", policies)];
+const TABLES: [Table; 6] = [
+    ("pg_authid", roles),
+    ("pg_roles", roles),
+    ("pg_shadow", users),
+    ("pg_user", users),
+    ("pg_auth_members", memberships),
+    ("pg_policies", policies),
+];
+
+const ACTIVITY: &str = "pg_stat_activity";
 
 /// `pg_catalog` with these tables in place of those of the same names.
 pub struct WithRoles {
     pub inner: Arc<dyn SchemaProvider>,
     pub store: Arc<Store>,
+    pub activity: Arc<Activity>,
 }
 
 impl fmt::Debug for WithRoles {
@@ -40,12 +50,17 @@ impl SchemaProvider for WithRoles {
     fn table_names(&self) -> Vec<String> {
         let mut names = self.inner.table_names();
         names.extend(TABLES.iter().map(|(name, _)| (*name).to_owned()));
+        names.push(ACTIVITY.to_owned());
         names.sort();
         names.dedup();
         names
     }
 
     async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
+        if name == ACTIVITY {
+            let (activity, store) = (Arc::clone(&self.activity), Arc::clone(&self.store));
+            return Ok(Some(Arc::new(ActivityTable { activity, store })));
+        }
         match TABLES.iter().find(|(table, _)| *table == name) {
             Some((_, columns)) => Ok(Some(Arc::new(table(columns(&self.store)?)?))),
             None => self.inner.table(name).await,
@@ -53,20 +68,20 @@ impl SchemaProvider for WithRoles {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        TABLES.iter().any(|(table, _)| *table == name) || self.inner.table_exist(name)
+        name == ACTIVITY || TABLES.iter().any(|(table, _)| *table == name) || self.inner.table_exist(name)
+    }
+}
+
+/// The field of a column; the wire is told which numbers are OIDs.
+pub fn field((name, column): &(&'static str, ArrayRef)) -> Field {
+    let field = Field::new(*name, column.data_type().clone(), true);
+    match ["oid", "datid", "usesysid", "roleid", "member", "grantor"].contains(name) {
+        true => field.with_metadata(HashMap::from([("pg.oid_alias".to_owned(), "oid".to_owned())])),
+        false => field,
     }
 }
 
 fn table(columns: Vec<(&'static str, ArrayRef)>) -> Result<MemTable> {
-    let field = |(name, column): &(&str, ArrayRef)| {
-        let field = Field::new(*name, column.data_type().clone(), true);
-        let is_oid = ["oid", "usesysid", "roleid", "member", "grantor"].contains(name);
-        match is_oid {
-            // How the wire knows that these numbers are OIDs.
-            true => field.with_metadata(HashMap::from([("pg.oid_alias".to_owned(), "oid".to_owned())])),
-            false => field,
-        }
-    };
     let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
     let rows = RecordBatch::try_new(Arc::clone(&schema), columns.into_iter().map(|(_, column)| column).collect())?;
     Ok(MemTable::try_new(schema, vec![vec![rows]])?)

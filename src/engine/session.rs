@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::ast;
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
+use crate::engine::activity::{Entered, shown};
 use crate::engine::headings::Headings;
 use crate::engine::identity::Identity;
 use crate::engine::login::Place;
@@ -33,12 +34,16 @@ pub struct Session {
     pub(super) context: SessionContext,
     identity: Mutex<Identity>,
     /// Who the session was before SET LOCAL ROLE, to be it again when the block ends.
-    before_block: Mutex<Option<(Identity, bool)>>,
+    before_block: Mutex<Option<Identity>>,
     pub(super) settings: Arc<Mutex<Settings>>,
     transaction: Mutex<Transaction>,
     /// Whether the open block has written: what is written stays, whatever becomes of the block.
     wrote: AtomicBool,
     _place: Place,
+    /// Its place among those that others see; `None`: there is no client behind it.
+    pub(super) entered: Mutex<Option<Entered>>,
+    /// The text that was parsed last: what a statement that is prepared next was written in.
+    text: Mutex<Arc<str>>,
 }
 
 /// Where a session stands between BEGIN and COMMIT.
@@ -55,6 +60,8 @@ pub struct Prepared(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    /// What others see of it while it runs.
+    text: Arc<str>,
     work: Work,
     columns: Option<SchemaRef>,
     parameters: Vec<DataType>,
@@ -111,17 +118,12 @@ impl Session {
             transaction: Mutex::new(Transaction::Idle),
             wrote: AtomicBool::new(false),
             _place: place,
+            entered: Mutex::default(),
+            text: Mutex::new(Arc::from("")),
         };
         identity.store(&session.context);
         pg_functions::register_settings(&session.context, &session.settings);
         Ok(session)
-    }
-
-    /// What `pg_backend_pid()` answers.
-    pub fn set_backend_pid(&self, pid: i32) {
-        let mut identity = lock(&self.identity);
-        identity.backend_pid = pid;
-        identity.clone().store(&self.context);
     }
 
     /// Who the session is now.
@@ -130,8 +132,10 @@ impl Session {
     }
 
     /// From here on the session is that.
-    pub(super) fn set_identity(&self, identity: Identity, is_superuser: bool) {
+    pub(super) fn set_identity(&self, identity: Identity) {
         let acts_as_itself = identity.current_role == identity.session_role;
+        let access = self.engine.store.access();
+        let is_superuser = access.role(identity.current_role).is_some_and(|role| role.superuser);
         let mut settings = lock(&self.settings);
         settings.set_fact("is_superuser", if is_superuser { "on" } else { "off" });
         settings.set_fact("role", if acts_as_itself { "none" } else { &identity.current });
@@ -144,8 +148,7 @@ impl Session {
         if self.transaction() == Transaction::Idle {
             return false;
         }
-        let is_superuser = self.setting("is_superuser").is_some_and(|setting| setting == "on");
-        lock(&self.before_block).get_or_insert_with(|| (self.identity(), is_superuser));
+        lock(&self.before_block).get_or_insert_with(|| self.identity());
         true
     }
 
@@ -161,16 +164,19 @@ impl Session {
     }
 
     pub fn parse(&self, sql: &str) -> Result<Vec<Statement>> {
+        *lock(&self.text) = shown(sql);
         statement::parse(sql)
     }
 
     /// Resolves names and types. `parameter_types` are those the client declared, in order.
     pub async fn prepare(&self, statement: Statement, parameter_types: &[Option<DataType>]) -> Result<Prepared> {
+        let text = Arc::clone(&lock(&self.text));
+        self.note_active(&text);
         let mut sql = match statement.0 {
             Parsed::Own(own) => {
                 let columns = own.columns();
                 let parameters = own.parameters(self, parameter_types).await?;
-                return Ok(Prepared(Arc::new(Inner { work: Work::Own(own), columns, parameters })));
+                return Ok(Prepared(Arc::new(Inner { text, work: Work::Own(own), columns, parameters })));
             }
             Parsed::Sql(sql) => sql,
         };
@@ -185,7 +191,7 @@ impl Session {
         let columns = columns.map(|columns| headings.over(columns));
         let role = self.identity().current_role;
         let work = Work::Plan(Box::new(Planned { plan, view, sql: *sql, generation, role }));
-        Ok(Prepared(Arc::new(Inner { work, columns, parameters })))
+        Ok(Prepared(Arc::new(Inner { text, work, columns, parameters })))
     }
 
     /// The plan of a statement as the session may run it, the types of its parameters and its columns.
@@ -210,6 +216,7 @@ impl Session {
 
     /// Runs a prepared statement with its parameters.
     pub async fn execute(&self, prepared: &Prepared, parameters: Vec<ScalarValue>, run: &Run) -> Result<Answer> {
+        self.note_run(&prepared.0.text);
         let (plan, view) = match &prepared.0.work {
             Work::Own(own) => {
                 if self.transaction() == Transaction::Failed && !own.ends_failure() {
@@ -308,8 +315,9 @@ impl Session {
         *lock(&self.transaction) = to;
         if to == Transaction::Idle {
             self.wrote.store(false, Ordering::Relaxed);
-            if let Some((identity, is_superuser)) = lock(&self.before_block).take() {
-                self.set_identity(identity, is_superuser);
+            let before = lock(&self.before_block).take();
+            if let Some(identity) = before {
+                self.set_identity(identity);
             }
         }
     }

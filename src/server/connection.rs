@@ -41,6 +41,8 @@ pub(super) struct Shared {
 pub(super) struct Login {
     pub session: Arc<Session>,
     pub backend: Backend,
+    /// The server cannot wait any longer, or an administrator ends this connection.
+    pub terminate: CancellationToken,
     /// One of the connections that are allowed at a time.
     pub place: OwnedSemaphorePermit,
 }
@@ -93,7 +95,7 @@ impl Connection {
             backend: login.backend,
             statements: HashMap::new(),
             portals: HashMap::new(),
-            terminate: shared.terminate.clone(),
+            terminate: login.terminate,
             closing: shared.closing.clone(),
             skipping: false,
             _place: login.place,
@@ -106,6 +108,7 @@ impl Connection {
             let message = tokio::select! {
                 biased;
                 () = self.closing.cancelled() => Err(Failure::shutting_down()),
+                () = self.terminate.cancelled() => Err(Failure::shutting_down()),
                 message = self.wire.message() => message,
             };
             let (letter, body) = match message {
@@ -159,6 +162,7 @@ impl Connection {
                     _ => tracing::debug!(%error, "a statement failed"),
                 }
                 self.session.fail_transaction();
+                self.session.note_failed();
                 self.wire.send(&responses::error("ERROR", &error));
                 self.skipping = Request::is_extended(letter) && letter != b'S';
                 if self.skipping { self.wire.flush().await } else { self.ready().await }
@@ -174,6 +178,7 @@ impl Connection {
             self.portals.clear();
         }
         self.report_settings();
+        self.session.note_idle();
         self.wire.send(&responses::ready(transaction));
         self.wire.flush().await
     }

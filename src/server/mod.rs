@@ -8,6 +8,10 @@
 mod listener;
 pub use listener::{Options, Server};
 
+/// The port of those who watch.
+mod http;
+pub use http::Monitor;
+
 /// Encryption of what goes over the wire.
 mod stream;
 mod tls;

@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::tls::ALPN;
 use super::wire::Wire;
 use super::{login, responses};
-use crate::engine::Session;
+use crate::engine::{Peer, Session};
 use crate::error::{Error, Kind, Result};
 
 /// The newest minor version of protocol 3 that we speak.
@@ -45,6 +45,7 @@ pub(super) async fn open(wire: &mut Wire, shared: &Shared) -> Result<Option<Logi
         Ok(session) => Arc::new(session),
         Err(failure) => {
             if let Failure::Error(error) | Failure::Fatal(error) = &failure {
+                shared.engine.note_refused_login();
                 tracing::warn!(target: "audit", user, database, from = %wire.peer(), %error, "login refused");
             }
             return Err(failure);
@@ -53,7 +54,13 @@ pub(super) async fn open(wire: &mut Wire, shared: &Shared) -> Result<Option<Logi
     apply(&session, parameters)?;
 
     let backend = shared.registry.enter(startup.protocol_number_minor >= 2);
-    session.set_backend_pid(backend.pid);
+    let terminate = shared.terminate.child_token();
+    session.attach(Peer {
+        pid: backend.pid,
+        address: wire.peer(),
+        cancel: backend.canceller(),
+        terminate: terminate.clone(),
+    });
     wire.send(&Authentication::Ok);
     for (name, value) in session.reported_settings() {
         wire.send(&ParameterStatus::new(name.to_owned(), value));
@@ -64,7 +71,7 @@ pub(super) async fn open(wire: &mut Wire, shared: &Shared) -> Result<Option<Logi
     wire.send(&responses::ready(session.transaction()));
     wire.flush().await?;
     tracing::info!(target: "audit", pid = backend.pid, user, database, from = %wire.peer(), "login");
-    Ok(Some(Login { session, backend, place }))
+    Ok(Some(Login { session, backend, terminate, place }))
 }
 
 /// A session for whoever has proved to be that user.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cohort::engine::{Answer, Engine, Run};
 use cohort::error::Kind;
-use cohort::server::{Options, Server, Tls};
+use cohort::server::{Monitor, Options, Server, Tls};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_util::sync::CancellationToken;
 
 use crate::server::{Connection, TestServer, config};
 
@@ -138,6 +139,82 @@ async fn what_is_prepared_is_checked_when_it_runs() {
     client.batch_execute("RESET ROLE; DROP ROLE ann").await.unwrap();
     let error = ann.batch_execute("SELECT 1").await.unwrap_err();
     assert_eq!(error.as_db_error().unwrap().message(), "the role that this session acts as was dropped");
+}
+
+/// What others run is seen and stopped by superusers, and by nobody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_are_seen_and_stopped() {
+    const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 10000000) AS a(i), generate_series(1, 10000000) AS b(j) \
+         WHERE i * j % 7 = 8";
+    let server = TestServer::start().await;
+    let admin = server.connect().await;
+    admin.run("CREATE USER ann; CREATE USER bob; ALTER USER bob PASSWORD NULL").await;
+    let ann = connect(server.address, "user=ann application_name=report").await;
+    let bob = connect(server.address, "user=bob").await;
+    let pid = ann.value("SELECT pg_backend_pid()").await;
+    let look =
+        format!("SELECT usename, application_name, state, query FROM pg_catalog.pg_stat_activity WHERE pid = {pid}");
+    let idle = &admin.rows(&look).await[0];
+    assert_eq!(idle, &["ann", "report", "idle", "SELECT pg_backend_pid()"]);
+    let running = tokio::spawn(async move { ann.client.batch_execute(ENDLESS).await.unwrap_err() });
+    crate::server::eventually(|| async { admin.rows(&look).await[0][2] == "active" }).await;
+    assert_eq!(admin.rows(&look).await[0][3], ENDLESS);
+    assert_eq!(bob.rows(&look).await[0], ["ann", "NULL", "NULL", "<insufficient privilege>"]);
+
+    let cancel = format!("SELECT pg_cancel_backend({pid})");
+    assert_eq!(bob.refusal(&cancel).await.code(), &SqlState::INSUFFICIENT_PRIVILEGE);
+    assert_eq!(admin.value(&cancel).await, "t");
+    assert_eq!(running.await.unwrap().code(), Some(&SqlState::QUERY_CANCELED));
+
+    // A connection that waits for its client is ended, too.
+    let pid = bob.value("SELECT pg_backend_pid()").await;
+    assert_eq!(admin.value(&format!("SELECT pg_terminate_backend({pid})")).await, "t");
+    crate::server::eventually(|| async { bob.client.is_closed() }).await;
+    assert_eq!(admin.value("SELECT pg_terminate_backend(123456)").await, "f");
+    let mine = admin.value("SELECT pg_backend_pid()").await;
+    let ann = connect(server.address, "user=ann").await;
+    let refused = ann.refusal(&format!("SELECT pg_terminate_backend({mine})")).await;
+    assert_eq!(refused.code(), &SqlState::INSUFFICIENT_PRIVILEGE);
+
+    // Nor does it show what is nobody's business.
+    admin.run("ALTER USER ann PASSWORD 'a-secret'").await;
+    let shown = "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE query LIKE '%a-' || 'secret%'";
+    assert_eq!(connect(server.address, "user=cohort").await.value(shown).await, "0");
+}
+
+/// The answer of the second port to a request.
+async fn asked(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_server_can_be_watched() {
+    let data = tempfile::tempdir().unwrap();
+    let engine = Engine::open(&config(data.path())).unwrap();
+    let monitor = Monitor::bind(Arc::clone(&engine), SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let address = monitor.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    tokio::spawn(monitor.run(shutdown.clone()));
+    let metrics = asked(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(metrics.starts_with("HTTP/1.1 200 OK\r\n"), "{metrics}");
+    for line in [
+        "cohort_sessions{state=\"active\"} 0",
+        "cohort_refused_logins_total 0",
+        "# TYPE cohort_memory_limit_bytes gauge",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+    let status = async |request: &str| asked(address, request).await.lines().next().unwrap_or_default().to_owned();
+    assert_eq!(status("GET /healthz HTTP/1.0\r\n\r\n").await, "HTTP/1.1 200 OK");
+    assert_eq!(status("GET /etc/passwd HTTP/1.0\r\n\r\n").await, "HTTP/1.1 404 Not Found");
+    assert_eq!(status("POST /metrics HTTP/1.0\r\n\r\n").await, "HTTP/1.1 405 Method Not Allowed");
+    assert_eq!(status("\r\n\r\n").await, "HTTP/1.1 405 Method Not Allowed");
+    shutdown.cancel();
+    assert_eq!(status("GET /healthz HTTP/1.0\r\n\r\n").await, "HTTP/1.1 503 Service Unavailable");
 }
 
 /// A session of the data directory's own, as `cohort sql` has.

@@ -21,7 +21,7 @@ use crate::engine::login::{Connected, admitted};
 use crate::engine::relations::FunctionPlanner;
 use crate::engine::rights::{Rights, denied};
 use crate::engine::wildcards::Wildcards;
-use crate::engine::{Session, arithmetic, bounded, identity, pg_catalog, privilege_functions, signals};
+use crate::engine::{Session, arithmetic, barrier, bounded, identity, pg_catalog, privilege_functions, signals};
 use crate::error::{Error, Kind, Result};
 use crate::functions::FUNCTIONS;
 use crate::models::Registry;
@@ -163,6 +163,7 @@ fn base_state(
         .with_catalog_list(Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>)
         .with_default_features()
         .with_analyzer_rules(rules)
+        .with_query_planner(Arc::new(barrier::Planner))
         .with_relation_planners(vec![Arc::new(functions)])
         .build();
     let mut context = SessionContext::new_with_state(state);

@@ -3,6 +3,7 @@
 mod activity;
 mod answer;
 mod arithmetic;
+mod barrier;
 mod bounded;
 mod catalog;
 mod definitions;

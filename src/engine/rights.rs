@@ -11,6 +11,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, TableScan, WriteOp};
 use futures::FutureExt;
 
+use crate::engine::barrier::Barrier;
 use crate::engine::guarded::{Behind, Guarded, Note, Says, SomeColumns};
 use crate::engine::identity;
 use crate::error::{Error, Kind, Result};
@@ -277,7 +278,7 @@ impl Rights {
             Error { message: format!("a policy of table \"{}\" cannot be applied: {error}", relation.name), ..error }
         })?;
         let inside = Self { inside: Some(relation.id), ..self.acting_as(self.role)? };
-        inside.checked(plan).map(Some)
+        inside.checked(plan).map(Barrier::over).map(Some)
     }
 
     /// Whether no policy stands between this role and the rows of a relation.

@@ -24,6 +24,7 @@ pub enum Kind {
     UnknownSchema,
     UnknownSetting,
     UnknownDatabase,
+    UnknownRole,
     /// A prepared statement, portal or savepoint of that name does not exist.
     UnknownStatement,
     UnknownPortal,
@@ -35,6 +36,8 @@ pub enum Kind {
     SchemaExists,
     StatementExists,
     CursorExists,
+    /// A role or a policy of that name.
+    ObjectExists,
     AmbiguousColumn,
     DuplicateColumn,
     NotGrouped,
@@ -61,7 +64,17 @@ pub enum Kind {
     StillNeeded,
     /// The object is there but not fit for this: a model that failed to load, a view where a table is needed.
     NotReady,
+    /// Somebody is using it.
+    InUse,
     Denied,
+    /// What a client says to prove who they are does not.
+    WrongPassword,
+    /// The role may not log in, whatever it proves.
+    NoLogin,
+    /// A membership that would lead back to itself.
+    InvalidGrant,
+    /// A name that only the system may use.
+    Reserved,
     Unsupported,
     /// A transaction block that already failed.
     FailedTransaction,
@@ -96,7 +109,7 @@ impl Kind {
             Kind::UnknownTable => "42P01",
             Kind::UnknownColumn => "42703",
             Kind::UnknownFunction => "42883",
-            Kind::UnknownModel | Kind::UnknownSetting => "42704",
+            Kind::UnknownModel | Kind::UnknownSetting | Kind::UnknownRole => "42704",
             Kind::UnknownSchema => "3F000",
             Kind::UnknownDatabase => "3D000",
             Kind::UnknownStatement => "26000",
@@ -104,7 +117,7 @@ impl Kind {
             Kind::UnknownSavepoint => "3B001",
             Kind::UnknownParameter => "42P02",
             Kind::TableExists => "42P07",
-            Kind::ModelExists => "42710",
+            Kind::ModelExists | Kind::ObjectExists => "42710",
             Kind::SchemaExists => "42P06",
             Kind::StatementExists => "42P05",
             Kind::CursorExists => "42P03",
@@ -124,7 +137,12 @@ impl Kind {
             Kind::NullNotAllowed => "23502",
             Kind::StillNeeded => "2BP01",
             Kind::NotReady => "55000",
+            Kind::InUse => "55006",
             Kind::Denied => "42501",
+            Kind::WrongPassword => "28P01",
+            Kind::NoLogin => "28000",
+            Kind::InvalidGrant => "0LP01",
+            Kind::Reserved => "42939",
             Kind::Unsupported => "0A000",
             Kind::FailedTransaction => "25P02",
             Kind::NoTransaction => "25P01",

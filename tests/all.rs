@@ -3,6 +3,7 @@
 // Helpers are tests, too: clippy lets them unwrap.
 #![cfg(test)]
 
+mod access;
 mod conformance;
 mod copy;
 mod cursors;

@@ -42,7 +42,7 @@ impl Sql {
         let runtime = runtime()?;
         let target = match &self.url {
             Some(url) => Target::Server(runtime.block_on(connect(url))?),
-            None => Target::Here(Arc::new(Engine::open(&self.engine.config())?.session("cohort", "cohort")?)),
+            None => Target::Here(Arc::new(Engine::open(&self.engine.config())?.local_session()?)),
         };
         if !self.commands.is_empty() {
             return self.commands.iter().try_for_each(|sql| runtime.block_on(target.run(sql)));

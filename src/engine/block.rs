@@ -1,8 +1,9 @@
 //! What lies between BEGIN and COMMIT: whether it still stands, its savepoints, and what its end takes back.
 //!
-//! Every statement commits by itself, so an end never undoes rows. It does take back settings and close cursors.
+//! Every statement commits by itself, so an end never undoes rows. It does take back settings and roles, and close cursors.
 
 use crate::engine::Session;
+use crate::engine::identity::Identity;
 use crate::engine::session::lock;
 use crate::engine::settings::Saved;
 use crate::error::{Error, Kind, Result};
@@ -23,14 +24,23 @@ pub(super) struct Block {
     wrote: bool,
     /// Several statements in one message are a block too, which nobody has to begin or end.
     implicit: bool,
-    /// The settings from before it.
-    before: Option<Saved>,
+    /// What the session was before it.
+    before: Option<Before>,
+    /// Who the session was before SET LOCAL ROLE, to be it again when the block ends.
+    before_local: Option<Identity>,
     savepoints: Vec<Savepoint>,
+}
+
+/// What an end that takes back brings back.
+#[derive(Clone)]
+struct Before {
+    settings: Saved,
+    identity: Identity,
 }
 
 struct Savepoint {
     name: String,
-    settings: Saved,
+    before: Before,
 }
 
 impl Session {
@@ -61,7 +71,7 @@ impl Session {
     }
 
     pub(super) fn begin_block(&self) {
-        let before = lock(&self.settings).saved();
+        let before = self.before();
         let mut block = lock(&self.block);
         if block.state == Transaction::Idle {
             *block = Block { implicit: block.implicit, before: Some(before), ..Block::default() };
@@ -73,17 +83,40 @@ impl Session {
     pub(super) fn end_block(&self, committed: bool) {
         let block = std::mem::take(&mut *lock(&self.block));
         lock(&self.block).implicit = block.implicit;
-        let mut settings = lock(&self.settings);
         match block.before {
-            Some(before) if !committed => settings.restore(before, &self.context),
-            _ => settings.end_local(&self.context),
+            Some(before) if !committed => self.bring_back(before),
+            _ => {
+                if let Some(identity) = block.before_local {
+                    self.set_identity(identity);
+                }
+                lock(&self.settings).end_local(&self.context);
+            }
         }
         self.cursors.end_block(committed);
     }
 
+    fn before(&self) -> Before {
+        Before { settings: lock(&self.settings).saved(), identity: self.identity() }
+    }
+
+    fn bring_back(&self, before: Before) {
+        self.set_identity(before.identity);
+        lock(&self.settings).restore(before.settings, &self.context);
+    }
+
+    /// Remembers who the session is until the block ends; `false`: there is no block.
+    pub(super) fn keep_identity(&self) -> bool {
+        let mut block = lock(&self.block);
+        if block.state == Transaction::Idle {
+            return false;
+        }
+        block.before_local.get_or_insert_with(|| self.identity());
+        true
+    }
+
     pub(super) fn set_savepoint(&self, name: &str) {
-        let settings = lock(&self.settings).saved();
-        lock(&self.block).savepoints.push(Savepoint { name: name.to_owned(), settings });
+        let before = self.before();
+        lock(&self.block).savepoints.push(Savepoint { name: name.to_owned(), before });
     }
 
     pub(super) fn release_savepoint(&self, name: &str) -> Result<()> {
@@ -99,10 +132,10 @@ impl Session {
         let mut block = lock(&self.block);
         let at = position(&block.savepoints, name)?;
         block.savepoints.truncate(at + 1);
-        let settings = block.savepoints[at].settings.clone();
+        let before = block.savepoints[at].before.clone();
         block.state = Transaction::Open;
         drop(block);
-        lock(&self.settings).restore(settings, &self.context);
+        self.bring_back(before);
         self.cursors.close_since(at);
         Ok(())
     }

@@ -5,10 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProvider, SchemaProvider, TableProvider};
-use datafusion::datasource::ViewTable;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 
+use crate::engine::activity::Activity;
+use crate::engine::guarded::{Behind, Guarded};
+use crate::engine::role_tables::WithRoles;
 use crate::engine::system_tables::SystemTables;
 use crate::error::{Error, Result};
 use crate::storage::{LakeTable, Relation, RelationKind, Store};
@@ -22,10 +24,10 @@ pub struct Catalogs {
 }
 
 impl Catalogs {
-    pub fn new(store: Arc<Store>) -> Self {
+    pub fn new(store: Arc<Store>, activity: Arc<Activity>) -> Self {
         let system = Arc::new(SystemTables::new(Arc::clone(&store)));
         let extra = MemoryCatalogProvider::new();
-        Self { catalog: Arc::new(Catalog { store, system, extra, planner: Arc::default() }) }
+        Self { catalog: Arc::new(Catalog { store, activity, system, extra, planner: Arc::default() }) }
     }
 
     /// What plans the queries that are kept: of views and of models. It is set once, when all functions are registered.
@@ -56,6 +58,7 @@ impl CatalogProviderList for Catalogs {
 
 struct Catalog {
     store: Arc<Store>,
+    activity: Arc<Activity>,
     system: Arc<SystemTables>,
     /// Schemas that are registered rather than stored: `pg_catalog`.
     extra: MemoryCatalogProvider,
@@ -80,8 +83,14 @@ impl CatalogProvider for Catalog {
         if name == SystemTables::SCHEMA {
             return Some(Arc::clone(&self.system) as Arc<dyn SchemaProvider>);
         }
-        if let Some(schema) = self.extra.schema(name) {
-            return Some(schema);
+        if let Some(inner) = self.extra.schema(name) {
+            return Some(match name {
+                "pg_catalog" => {
+                    let (store, activity) = (Arc::clone(&self.store), Arc::clone(&self.activity));
+                    Arc::new(WithRoles { inner, store, activity })
+                }
+                _ => inner,
+            });
         }
         let known = self.store.schemas().ok()?.iter().any(|schema| schema == name);
         known.then(|| {
@@ -116,15 +125,19 @@ impl Debug for Schema {
 }
 
 impl Schema {
+    /// The relation, to be used by whoever may: see [`Guarded`].
     async fn provider(&self, relation: Relation) -> Result<Arc<dyn TableProvider>> {
-        match &relation.kind {
-            RelationKind::Table(_) => Ok(Arc::new(LakeTable::new(Arc::clone(&self.store), relation)?)),
+        let behind = match &relation.kind {
+            RelationKind::Table(_) => {
+                Behind::Table(Arc::new(LakeTable::new(Arc::clone(&self.store), relation.clone())?))
+            }
             RelationKind::View { sql } => {
                 let planner = self.planner.get().ok_or_else(|| Error::internal("a view was read before the start"))?;
-                let plan = planner.create_logical_plan(sql).await?;
-                Ok(Arc::new(ViewTable::new(plan, Some(sql.clone()))))
+                let plan = Box::new(planner.create_logical_plan(sql).await?);
+                Behind::View { sql: sql.clone(), columns: Arc::clone(plan.schema().inner()), plan }
             }
-        }
+        };
+        Ok(Arc::new(Guarded { relation, behind }))
     }
 }
 

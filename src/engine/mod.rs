@@ -1,7 +1,9 @@
 //! SQL in, rows out: sessions, statements, and what DataFusion must know of our tables, models and functions.
 
+mod activity;
 mod answer;
 mod arithmetic;
+mod barrier;
 mod block;
 mod bounded;
 mod catalog;
@@ -11,17 +13,25 @@ mod definitions;
 #[allow(clippy::module_inception)]
 mod engine;
 mod fitted;
+mod guarded;
 mod headings;
+mod identity;
 mod import;
 mod lateral;
+mod login;
+mod metrics;
 mod parameters;
 mod pg_catalog;
 mod pg_functions;
 mod pg_queries;
+mod privilege_functions;
 mod relations;
 mod rewrite;
+mod rights;
+mod role_tables;
 mod session;
 mod settings;
+mod signals;
 mod sources;
 mod spare;
 mod statement;
@@ -32,11 +42,13 @@ mod system_tables;
 mod wildcards;
 mod work;
 
+pub use activity::Peer;
 pub use answer::{Answer, Level, Notice, Rows, Run};
 pub use block::Transaction;
 pub use copy::{Chosen, CopyFormat, CopyIn, CopyOptions, Header, Piece};
 pub use engine::{Config, Engine};
 pub use import::{Import, LoadProgress};
+pub use login::{Asked, Door};
 pub use session::{Prepared, Session};
 pub use statement::{Grammar, Statement};
 pub use system_tables::{SYSTEM_TABLES, SystemTable};

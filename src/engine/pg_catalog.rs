@@ -34,16 +34,6 @@ pub fn register(context: &SessionContext) -> Result<()> {
     Ok(())
 }
 
-/// Registers what depends on who is connected.
-pub fn register_session(context: &SessionContext, user: &str, pid: i32) {
-    for name in ["current_user", "session_user", "current_role", "user"] {
-        context.register_udf(constant(name, ScalarValue::Utf8(Some(user.to_owned()))));
-    }
-    context.register_udf(
-        constant("pg_backend_pid", ScalarValue::Int32(Some(pid))).with_aliases(["pg_catalog.pg_backend_pid"]),
-    );
-}
-
 /// Types that SQL names and Arrow does not have.
 #[derive(Debug)]
 struct Types;

@@ -15,29 +15,39 @@ use datafusion::sql::parser::Statement as Sql;
 use datafusion::sql::sqlparser::ast;
 use futures::{Stream, StreamExt, stream};
 
+use crate::engine::activity::{Entered, shown};
 use crate::engine::block::Block;
 use crate::engine::cursors::Cursors;
 use crate::engine::headings::Headings;
+use crate::engine::identity::Identity;
+use crate::engine::login::Place;
+use crate::engine::rights::Rights;
 use crate::engine::settings::Settings;
 use crate::engine::spare::Spare;
 use crate::engine::statement::{Own, Parsed};
 use crate::engine::suggestions::with_suggestion;
 use crate::engine::{
-    Answer, Engine, Rows, Run, Statement, Transaction, definitions, parameters, pg_catalog, pg_functions, statement,
+    Answer, Engine, Rows, Run, Statement, Transaction, definitions, parameters, pg_functions, statement,
 };
 use crate::error::{Error, Kind, Result};
+use crate::storage::{Role, RoleId};
 
 /// One connection.
 pub struct Session {
     pub(super) engine: Arc<Engine>,
     pub(super) context: SessionContext,
-    user: String,
+    identity: Mutex<Identity>,
     pub(super) settings: Arc<Mutex<Settings>>,
     pub(super) block: Mutex<Block>,
     pub(super) cursors: Arc<Cursors>,
     pub(super) spare: Arc<Spare>,
     /// What PREPARE has given names to.
     pub(super) prepared: Mutex<BTreeMap<String, Prepared>>,
+    _place: Place,
+    /// Its place among those that others see; `None`: there is no client behind it.
+    pub(super) entered: Mutex<Option<Entered>>,
+    /// The text that was parsed last: what a statement that is prepared next was written in.
+    text: Mutex<Arc<str>>,
 }
 
 /// A statement with its names and types resolved.
@@ -46,6 +56,8 @@ pub struct Prepared(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    /// What others see of it while it runs.
+    text: Arc<str>,
     work: Work,
     columns: Option<SchemaRef>,
     parameters: Vec<DataType>,
@@ -65,6 +77,8 @@ struct Planned {
     /// What was planned, to be planned anew once the store has moved on: a plan reads the state that it was made for.
     sql: Sql,
     generation: u64,
+    /// Whose rights it was checked against.
+    role: RoleId,
 }
 
 impl Prepared {
@@ -88,39 +102,77 @@ impl Prepared {
 }
 
 impl Session {
-    pub(super) fn new(engine: Arc<Engine>, user: &str) -> Result<Self> {
+    pub(super) fn new(engine: Arc<Engine>, role: &Role) -> Result<Self> {
+        let place = Place::take(&engine.connected, role)?;
         let state = SessionStateBuilder::new_from_existing(engine.base.clone()).build();
+        let name: Arc<str> = Arc::from(role.name.as_str());
+        let identity = Identity {
+            session: Arc::clone(&name),
+            current: name,
+            session_role: role.id,
+            current_role: role.id,
+            backend_pid: 0,
+        };
         let session = Self {
             engine,
             context: SessionContext::new_with_state(state),
-            user: user.to_owned(),
-            settings: Arc::new(Mutex::new(Settings::new(user))),
+            settings: Arc::new(Mutex::new(Settings::new(&role.name, role.superuser))),
+            identity: Mutex::new(identity.clone()),
             block: Mutex::default(),
             cursors: Arc::default(),
             spare: Arc::default(),
             prepared: Mutex::default(),
+            _place: place,
+            entered: Mutex::default(),
+            text: Mutex::new(Arc::from("")),
         };
-        session.set_backend_pid(0);
+        identity.store(&session.context);
         pg_functions::register_settings(&session.context, &session.settings);
         Ok(session)
     }
 
-    /// What `pg_backend_pid()` answers.
-    pub fn set_backend_pid(&self, pid: i32) {
-        pg_catalog::register_session(&self.context, &self.user, pid);
+    /// Who the session is now.
+    pub(super) fn identity(&self) -> Identity {
+        lock(&self.identity).clone()
+    }
+
+    /// From here on the session is that.
+    pub(super) fn set_identity(&self, identity: Identity) {
+        let acts_as_itself = identity.current_role == identity.session_role;
+        let access = self.engine.store.access();
+        let is_superuser = access.role(identity.current_role).is_some_and(|role| role.superuser);
+        let mut settings = lock(&self.settings);
+        settings.set_fact("is_superuser", if is_superuser { "on" } else { "off" });
+        settings.set_fact("role", if acts_as_itself { "none" } else { &identity.current });
+        identity.clone().store(&self.context);
+        *lock(&self.identity) = identity;
+    }
+
+    /// What the session may do.
+    pub(super) fn rights(&self) -> Result<Rights> {
+        Rights::of(&self.engine.store, &self.engine.planner, self.identity().current_role)
+    }
+
+    /// A line in the audit log: who did what.
+    pub(super) fn audit(&self, what: &str, object: &str) {
+        let Identity { session, current, backend_pid, .. } = self.identity();
+        tracing::info!(target: "audit", user = %session, role = %current, pid = backend_pid, object, "{what}");
     }
 
     pub fn parse(&self, sql: &str) -> Result<Vec<Statement>> {
+        *lock(&self.text) = shown(sql);
         statement::parse(sql)
     }
 
     /// Resolves names and types. `parameter_types` are those the client declared, in order.
     pub async fn prepare(&self, statement: Statement, parameter_types: &[Option<DataType>]) -> Result<Prepared> {
+        let text = Arc::clone(&lock(&self.text));
+        self.note_active(&text);
         let mut sql = match statement.0 {
             Parsed::Own(own) => {
                 let columns = own.columns();
                 let parameters = own.parameters(self, parameter_types).await?;
-                return Ok(Prepared(Arc::new(Inner { work: Work::Own(own), columns, parameters })));
+                return Ok(Prepared(Arc::new(Inner { text, work: Work::Own(own), columns, parameters })));
             }
             Parsed::Sql(sql) => sql,
         };
@@ -133,11 +185,12 @@ impl Session {
         let generation = self.engine.store.generation();
         let (plan, parameters, columns) = self.plan((*sql).clone(), parameter_types.to_vec(), &Run::new().0).await?;
         let columns = columns.map(|columns| headings.over(columns));
-        let work = Work::Plan(Box::new(Planned { plan, view, sql: *sql, generation }));
-        Ok(Prepared(Arc::new(Inner { work, columns, parameters })))
+        let role = self.identity().current_role;
+        let work = Work::Plan(Box::new(Planned { plan, view, sql: *sql, generation, role }));
+        Ok(Prepared(Arc::new(Inner { text, work, columns, parameters })))
     }
 
-    /// The plan of a statement, the types of its parameters and its columns.
+    /// The plan of a statement as the session may run it, the types of its parameters and its columns.
     ///
     /// Planning can take long and go deep, so it has no place on the threads that serve sockets.
     async fn plan(
@@ -146,9 +199,10 @@ impl Session {
         declared: Vec<Option<DataType>>,
         run: &Run,
     ) -> Result<(LogicalPlan, Vec<DataType>, Option<SchemaRef>)> {
-        let (state, home) = self.spare_state();
+        let ((state, home), rights) = (self.spare_state(), self.rights()?);
         let planning = async move {
             let (plan, parameters) = parameters::plan(&state, sql, &declared).await?;
+            let plan = rights.checked(plan)?;
             let columns = columns(&state, &plan)?;
             home.take_back(state);
             Ok((plan, parameters, columns))
@@ -159,6 +213,7 @@ impl Session {
 
     /// Runs a prepared statement with its parameters.
     pub async fn execute(&self, prepared: &Prepared, parameters: Vec<ScalarValue>, run: &Run) -> Result<Answer> {
+        self.note_run(&prepared.0.text);
         let (plan, view) = match &prepared.0.work {
             Work::Own(own) => {
                 if self.transaction() == Transaction::Failed && !own.ends_failure() {
@@ -195,9 +250,10 @@ impl Session {
         }
     }
 
-    /// The plan as the store is now: made anew if something was committed since. What it returns stays what it was.
+    /// The plan as the store is now: made anew if something was committed since, or somebody else asks. What it returns stays what it was.
     async fn current_plan(&self, prepared: &Prepared, planned: &Planned, run: &Run) -> Result<LogicalPlan> {
-        if planned.generation == self.engine.store.generation() {
+        let role = self.identity().current_role;
+        if planned.generation == self.engine.store.generation() && planned.role == role {
             return Ok(planned.plan.clone());
         }
         let declared = prepared.parameters().iter().cloned().map(Some).collect();
@@ -233,10 +289,6 @@ impl Session {
             Ok(count)
         })
         .await
-    }
-
-    pub fn user(&self) -> &str {
-        &self.user
     }
 
     pub fn setting(&self, name: &str) -> Option<String> {

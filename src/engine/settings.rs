@@ -56,7 +56,10 @@ const SETTINGS: &[Setting] = &[
     setting("max_connections", "100", Access::Fact),
     setting("max_identifier_length", "63", Access::Fact),
     setting("max_index_keys", "32", Access::Fact),
+    setting("password_encryption", "scram-sha-256", Access::Fact),
+    setting("role", "none", Access::Fact),
     setting("row_security", "on", Access::Free),
+    setting("scram_iterations", "4096", Access::Fact),
     setting("search_path", "\"$user\", public", Access::Reported),
     setting("server_encoding", "UTF8", Access::ReportedFact),
     setting("server_version", "16.6", Access::ReportedFact),
@@ -92,9 +95,21 @@ pub struct Saved {
 }
 
 impl Settings {
-    pub fn new(user: &str) -> Self {
-        let values = [("session_authorization".to_owned(), user.to_owned())];
-        Self { values: values.into(), local: BTreeMap::new(), changed: Vec::new() }
+    pub fn new(user: &str, is_superuser: bool) -> Self {
+        let mut settings = Self { values: BTreeMap::new(), local: BTreeMap::new(), changed: Vec::new() };
+        settings.set_fact("session_authorization", user);
+        settings.set_fact("is_superuser", if is_superuser { "on" } else { "off" });
+        settings.changed.clear();
+        settings
+    }
+
+    /// Notes what no client may set.
+    pub fn set_fact(&mut self, name: &'static str, value: &str) {
+        let before = self.values.insert(name.to_owned(), value.to_owned());
+        let is_reported = find(name).is_some_and(|setting| setting.access == Access::ReportedFact);
+        if is_reported && before.as_deref() != Some(value) {
+            self.changed.push(name);
+        }
     }
 
     /// The value, or `None` for an unknown name.
@@ -197,8 +212,10 @@ impl Settings {
     }
 
     pub fn reset_all(&mut self, context: &SessionContext) -> Result<()> {
-        let changed: Vec<String> =
-            self.values.keys().filter(|name| *name != "session_authorization").cloned().collect();
+        let is_fact = |name: &str| {
+            find(name).is_some_and(|setting| matches!(setting.access, Access::Fact | Access::ReportedFact))
+        };
+        let changed: Vec<String> = self.values.keys().filter(|name| !is_fact(name)).cloned().collect();
         changed.iter().try_for_each(|name| self.set(name, None, context))
     }
 
@@ -338,7 +355,7 @@ mod tests {
     #[test]
     fn settings_are_checked_followed_and_reset() {
         let context = SessionContext::new();
-        let mut settings = Settings::new("ann");
+        let mut settings = Settings::new("ann", true);
         settings.set("Application_Name", Some("psql"), &context).unwrap();
         assert_eq!(settings.take_changed(), [("application_name", "psql".to_owned())]);
         assert!(settings.take_changed().is_empty());

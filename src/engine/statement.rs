@@ -257,7 +257,20 @@ fn asks_for_catalog(sql: &str) -> bool {
     let start = sql.trim_start();
     let reads =
         ["select", "with"].iter().any(|word| start.get(..word.len()).is_some_and(|s| s.eq_ignore_ascii_case(word)));
-    reads && ["pg_catalog", "pg_type", "pg_class", "pg_namespace", "::reg"].iter().any(|name| sql.contains(name))
+    reads
+        && [
+            "pg_catalog",
+            "pg_type",
+            "pg_class",
+            "pg_namespace",
+            "pg_roles",
+            "pg_user",
+            "pg_auth_members",
+            "pg_policies",
+            "::reg",
+        ]
+        .iter()
+        .any(|name| sql.contains(name))
 }
 
 pub(super) fn syntax(error: ParserError) -> Error {

@@ -8,8 +8,19 @@
 mod listener;
 pub use listener::{Options, Server};
 
+/// The port of those who watch.
+mod http;
+pub use http::Monitor;
+
+/// Encryption of what goes over the wire.
+mod stream;
+mod tls;
+pub use tls::Tls;
+
 /// A connection's life: from the first byte to `ReadyForQuery`, then message by message.
 mod connection;
+mod login;
+mod scram;
 mod startup;
 
 /// Both ways to run a statement, and what runs it.

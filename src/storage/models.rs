@@ -17,8 +17,10 @@ use rayon::prelude::*;
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
+use super::access::RoleId;
 use super::catalog::{ModelRow, ModelVersion, Status, Touched, version_dir};
 use super::disk::{Draft, fresh_name, now_micros, sync_dir};
+use super::roles::forget_rights;
 use super::store::{IfExists, Store, display_name};
 use super::writer::{not_written, parquet_writer};
 use crate::error::{Error, Kind, Result};
@@ -29,6 +31,8 @@ use crate::frame::Artefact;
 pub struct NewModel {
     pub schema: String,
     pub name: String,
+    /// Whose it is if it is new.
+    pub owner: RoleId,
     pub model_type: String,
     /// Statement, options, metrics, …: stored as given and given back with the version.
     pub facts: serde_json::Value,
@@ -68,7 +72,7 @@ impl Store {
     ///
     /// Of a model that exists, `Replace` adds the next version and `Keep` answers the present default.
     pub fn commit_model(&self, new: NewModel, artefact: &Artefact, exists: IfExists) -> Result<u32> {
-        let NewModel { schema, name, model_type, facts } = new;
+        let NewModel { schema, name, owner, model_type, facts } = new;
         let kept = |model: &ModelRow| match exists {
             IfExists::Error => {
                 let message = format!("model \"{}\" already exists", display_name(&schema, &name));
@@ -99,9 +103,9 @@ impl Store {
                     (model.id, tx.query_row(sql, [model.id], |row| row.get(0))?)
                 }
                 None => {
-                    let sql = "INSERT INTO models (schema_id, name, default_version, next_version, created)
-                               VALUES (?1, ?2, 1, 2, ?3)";
-                    tx.execute(sql, params![schema_id, name, now])?;
+                    let sql = "INSERT INTO models (schema_id, name, default_version, next_version, created, owner)
+                               VALUES (?1, ?2, 1, 2, ?3, ?4)";
+                    tx.execute(sql, params![schema_id, name, now, owner.0])?;
                     (tx.last_insert_rowid(), 1)
                 }
             };
@@ -147,6 +151,7 @@ impl Store {
             match self.model(schema, name)? {
                 Some(model) => {
                     tx.execute("DELETE FROM models WHERE id = ?1", [model.id])?;
+                    forget_rights(tx)?;
                     Ok((true, vec![Touched::Model(schema.to_owned(), name.to_owned())]))
                 }
                 None if if_exists => Ok((false, vec![])),
@@ -388,6 +393,7 @@ mod tests {
         let new = NewModel {
             schema: "public".into(),
             name: name.into(),
+            owner: RoleId::FIRST,
             model_type: "als".into(),
             facts: json!({"seed": seed}),
         };
@@ -498,6 +504,7 @@ mod tests {
         let new = |schema: &str| NewModel {
             schema: schema.into(),
             name: "shop".into(),
+            owner: RoleId::FIRST,
             model_type: "bpr".into(),
             facts: json!(null),
         };

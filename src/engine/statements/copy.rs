@@ -16,7 +16,7 @@ use crate::engine::definitions::{check_insert, resolve};
 use crate::engine::statement::{self, Own, folded, syntax, take_words};
 use crate::engine::{Answer, Run, Session, Statement};
 use crate::error::{Error, Kind, Result};
-use crate::storage::LakeTable;
+use crate::storage::{LakeTable, Privilege};
 
 pub struct Grammar;
 
@@ -147,6 +147,7 @@ impl Own for CopyFrom {
             Error::new(Kind::UnknownTable, format!("relation \"{}\" does not exist", self.table))
                 .hint("a table is created before it is copied into: CREATE TABLE …")
         })?;
+        session.rights()?.must_write(&relation, Privilege::Insert)?;
         let table = LakeTable::new(Arc::clone(store), relation)?;
         let copy = CopyIn::new(table, into, &self.columns, self.options.clone())?;
         Ok(Answer::CopyIn(Box::new(copy)))

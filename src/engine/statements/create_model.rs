@@ -28,7 +28,7 @@ use crate::models::{
     Algorithm, FitContext, Intake, ModelName, Options, Range, SEARCH_OPTIONS, Search, Step, Trained, Value, algorithm,
     declared_options, train,
 };
-use crate::storage::{IfExists, NewModel};
+use crate::storage::{IfExists, NewModel, RoleId};
 
 pub struct Grammar;
 
@@ -276,11 +276,15 @@ impl Own for CreateModel {
             run.notice(format!("model \"{}\" already exists, skipping", self.name));
             return Ok(Answer::Done("CREATE MODEL".to_owned()));
         }
+        if let Some(model) = &there {
+            session.rights()?.must_own_model(model)?;
+        }
         let before = match there {
             Some(model) if options.truth("warm_start") => Some(model.default_version),
             _ => None,
         };
         self.train(session, run, before).await?;
+        session.audit("CREATE MODEL", &self.name.to_string());
         Ok(Answer::Done("CREATE MODEL".to_owned()))
     }
 }
@@ -399,12 +403,19 @@ impl CreateModel {
         self.options.iter().filter_map(parameter).collect()
     }
 
+    /// Whose the model is, or will be.
+    fn owner(&self, session: &Session) -> Result<RoleId> {
+        let there = session.engine.store.model(&self.name.schema, &self.name.name)?;
+        Ok(there.map_or(session.identity().current_role, |model| model.owner))
+    }
+
     fn check_name(&self, session: &Session) -> Result<()> {
         definitions::refuse_virtual(&self.name.schema)?;
         let store = &session.engine.store;
         if !store.schemas()?.contains(&self.name.schema) {
             return Err(Error::new(Kind::UnknownSchema, format!("schema \"{}\" does not exist", self.name.schema)));
         }
+        session.rights()?.must_create_in(&self.name.schema)?;
         if self.exists == IfExists::Error && store.model(&self.name.schema, &self.name.name)?.is_some() {
             return Err(Error::new(Kind::ModelExists, format!("model \"{}\" already exists", self.name))
                 .hint("CREATE OR REPLACE MODEL trains a new version of it"));
@@ -423,12 +434,14 @@ impl CreateModel {
         let mut state = session.context.state();
         state.config_mut().options_mut().catalog.default_schema = self.default_schema(session);
         let statement = Sql::Statement(Box::new(ast::Statement::Query(self.query.clone())));
+        // The query is read again whenever the model is asked, as its owner's; so it is from the beginning.
+        let rights = session.rights()?.acting_as(self.owner(session)?)?;
         let reserved =
             MemoryConsumer::new(format!("CREATE MODEL {}", self.name)).register(&state.runtime_env().memory_pool);
         let options = options.clone();
         session
             .on_work_threads(run, |cancel| async move {
-                let plan = state.statement_to_plan(statement).await?;
+                let plan = rights.checked_as_own(state.statement_to_plan(statement).await?)?;
                 let sources = sources(&plan)?;
                 let mut stream = Session::stream(state, plan, &cancel).await?;
                 let mut intake = Intake::new(algorithm, &stream.schema(), &options)?;
@@ -476,6 +489,7 @@ impl CreateModel {
         let new = NewModel {
             schema: self.name.schema.clone(),
             name: self.name.name.clone(),
+            owner: self.owner(session)?,
             model_type: algorithm.name().to_owned(),
             facts,
         };

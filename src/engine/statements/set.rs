@@ -132,22 +132,22 @@ fn rest(parser: &mut Parser) -> String {
 #[async_trait]
 impl Own for Set {
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
-        let mut settings = lock(&session.settings);
+        let settings = || lock(&session.settings);
         let tag = match self {
             Self::One { local: true, tag, .. } if session.transaction() == Transaction::Idle => {
                 run.warning("SET LOCAL can only be used in transaction blocks", "BEGIN starts one");
                 tag
             }
             Self::One { name, value, local: true, tag } => {
-                settings.set_local(name, value.as_deref(), &session.context)?;
+                settings().set_local(name, value.as_deref(), &session.context)?;
                 tag
             }
             Self::One { name, value, local: false, tag } => {
-                settings.set(name, value.as_deref(), &session.context)?;
+                settings().set(name, value.as_deref(), &session.context)?;
                 tag
             }
             Self::ResetAll => {
-                settings.reset_all(&session.context)?;
+                settings().reset_all(&session.context)?;
                 "RESET"
             }
             Self::DiscardAll => {
@@ -155,7 +155,8 @@ impl Own for Set {
                     let message = "DISCARD ALL cannot run inside a transaction block";
                     return Err(Error::new(Kind::OpenTransaction, message).hint("COMMIT or ROLLBACK ends it"));
                 }
-                settings.reset_all(&session.context)?;
+                settings().reset_all(&session.context)?;
+                session.set_role(None, false, run)?;
                 session.cursors.close_all();
                 lock(&session.prepared).clear();
                 "DISCARD ALL"

@@ -81,31 +81,34 @@ async fn feed(wire: &mut Wire, pieces: mpsc::Sender<Piece>) -> Result<(), Failur
     let mut held = BytesMut::new();
     loop {
         let Some((letter, body)) = wire.message().await? else { return Err(Failure::Gone) };
-        let piece = match letter {
+        let last = match letter {
             b'd' => {
                 held.extend_from_slice(&body);
-                if held.len() < PIECE {
-                    continue;
-                }
-                Piece::Data(held.split().freeze())
+                None
             }
-            b'c' => Piece::Done,
+            b'c' => Some(Piece::Done),
             b'f' => {
                 let reason = String::from_utf8_lossy(body.strip_suffix(b"\0").unwrap_or(&body)).into_owned();
-                Piece::Failed(Error::new(Kind::Cancelled, format!("COPY from stdin failed: {reason}")))
+                let error = Error::new(Kind::Cancelled, format!("COPY from stdin failed: {reason}"));
+                Some(Piece::Failed(error))
             }
             // Sent behind an Execute before its client could know that a file is wanted.
             b'H' | b'S' => continue,
             b'X' => return Err(Failure::Gone),
             other => {
                 let message = format!("unexpected message type 0x{other:02X} during COPY from stdin");
-                Piece::Failed(Error::new(Kind::Protocol, message))
+                Some(Piece::Failed(Error::new(Kind::Protocol, message)))
             }
         };
-        let is_last = !matches!(piece, Piece::Data(_));
-        let rest = Piece::Data(held.split().freeze());
+        if held.len() < PIECE && last.is_none() {
+            continue;
+        }
         // A reader that has given up says itself why.
-        if (is_last && pieces.send(rest).await.is_err()) || pieces.send(piece).await.is_err() || is_last {
+        if pieces.send(Piece::Data(held.split().freeze())).await.is_err() {
+            return Ok(());
+        }
+        if let Some(last) = last {
+            pieces.send(last).await.ok();
             return Ok(());
         }
     }

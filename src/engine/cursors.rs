@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use futures::{Stream, StreamExt};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::engine::Rows;
 use crate::engine::session::lock;
@@ -129,7 +130,7 @@ impl Cursors {
     }
 
     /// The rows of a FETCH, read from the cursor as they are asked for.
-    pub(super) fn fetch(self: &Arc<Self>, name: &str, step: Step) -> Result<Rows> {
+    pub(super) fn fetch(self: &Arc<Self>, name: &str, step: Step, cancel: &CancellationToken) -> Result<Rows> {
         let mut named = lock(&self.0);
         let entry = named.cursors.get_mut(name).ok_or_else(|| unknown(name))?;
         let Some(cursor) = entry.cursor.take() else {
@@ -144,9 +145,15 @@ impl Cursors {
         };
         let (schema, binary) = (Arc::clone(&entry.schema), entry.binary);
         let from = (Arc::clone(self), name.to_owned(), entry.id);
-        let mut rows = Rows::of(schema, Fetch { from, cursor: Some(cursor), skip, left });
+        let stopped = Box::pin(cancel.clone().cancelled_owned());
+        let mut rows = Rows::of(schema, Fetch { from, cursor: Some(cursor), skip, left, stopped });
         rows.binary = binary;
         Ok(rows)
+    }
+
+    /// What was stopped in its middle, or has failed, is over.
+    fn end(&self, name: &str, id: u64) {
+        lock(&self.0).cursors.retain(|known, entry| known != name || entry.id != id);
     }
 
     fn put_back(&self, name: &str, id: u64, cursor: Cursor) {
@@ -214,6 +221,8 @@ struct Fetch {
     cursor: Option<Cursor>,
     skip: u64,
     left: u64,
+    /// The statement was told to stop, and the query with it.
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Fetch {
@@ -222,6 +231,12 @@ impl Fetch {
             let (cursors, name, id) = &self.from;
             cursors.put_back(name, *id, cursor);
         }
+    }
+
+    fn end(&mut self) {
+        self.cursor = None;
+        let (cursors, name, id) = &self.from;
+        cursors.end(name, *id);
     }
 }
 
@@ -236,6 +251,10 @@ impl Stream for Fetch {
                 this.put_back();
                 return Poll::Ready(None);
             };
+            if this.stopped.as_mut().poll(cx).is_ready() {
+                this.end();
+                return Poll::Ready(Some(Err(Error::cancelled())));
+            }
             match ready!(cursor.poll(cx, most)) {
                 Some(Ok(rows)) if skipping => this.skip -= rows.num_rows() as u64,
                 Some(Ok(rows)) => {
@@ -245,9 +264,8 @@ impl Stream for Fetch {
                     }
                     return Poll::Ready(Some(Ok(rows)));
                 }
-                // What failed stays failed.
                 Some(Err(error)) => {
-                    this.cursor = None;
+                    this.end();
                     return Poll::Ready(Some(Err(error)));
                 }
                 None => {
@@ -288,7 +306,8 @@ mod tests {
     }
 
     async fn fetched(cursors: &Arc<Cursors>, step: Step) -> Vec<i64> {
-        let batches: Vec<RecordBatch> = cursors.fetch("c", step).unwrap().try_collect().await.unwrap();
+        let rows = cursors.fetch("c", step, &CancellationToken::new()).unwrap();
+        let batches: Vec<RecordBatch> = rows.try_collect().await.unwrap();
         batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect()
     }
 
@@ -299,21 +318,32 @@ mod tests {
         assert_eq!(fetched(&cursors, Step::Forward(Some(3))).await, [4, 5, 6]);
         assert_eq!(fetched(&cursors, Step::Relative(2)).await, [8]);
         assert_eq!(fetched(&cursors, Step::Absolute(9)).await, [9]);
-        let back = cursors.fetch("c", Step::Absolute(9)).err().unwrap();
+        let back = cursors.fetch("c", Step::Absolute(9), &CancellationToken::new()).err().unwrap();
         assert_eq!(back.kind.sqlstate(), "55000");
         assert_eq!(fetched(&cursors, Step::Forward(None)).await, [10]);
         assert!(fetched(&cursors, Step::Forward(None)).await.is_empty());
-        assert!(cursors.fetch("c", Step::Backward).is_err());
+        assert!(cursors.fetch("c", Step::Backward, &CancellationToken::new()).is_err());
     }
 
     #[tokio::test]
     async fn who_leaves_a_fetch_leaves_the_cursor_where_it_is() {
         let cursors = ten(false);
-        let mut rows = cursors.fetch("c", Step::Forward(None)).unwrap();
+        let mut rows = cursors.fetch("c", Step::Forward(None), &CancellationToken::new()).unwrap();
         assert_eq!(rows.next().await.unwrap().unwrap().num_rows(), 4);
-        assert!(cursors.fetch("c", Step::Forward(None)).is_err());
+        assert!(cursors.fetch("c", Step::Forward(None), &CancellationToken::new()).is_err());
         drop(rows);
         assert_eq!(fetched(&cursors, Step::Forward(Some(1))).await, [5]);
+    }
+
+    #[tokio::test]
+    async fn a_fetch_that_is_stopped_ends_its_cursor() {
+        let cursors = ten(true);
+        let cancel = CancellationToken::new();
+        let mut rows = cursors.fetch("c", Step::Forward(None), &cancel).unwrap();
+        assert!(rows.next().await.unwrap().is_ok());
+        cancel.cancel();
+        assert!(rows.next().await.unwrap().is_err());
+        assert!(cursors.columns("c").is_none());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use pgwire::messages::copy::{CopyDone, CopyInResponse, CopyOutResponse};
 use tokio::sync::mpsc;
 
@@ -16,8 +17,10 @@ use super::wire::Wire;
 use crate::engine::{CopyFormat, CopyIn, CopyOptions, Rows};
 use crate::error::{Error, Kind, Result};
 
-/// How many messages of a file wait to be read.
-const PIECES_AHEAD: usize = 16;
+/// Small messages are read together.
+const PIECE: usize = 256 * 1024;
+/// How many pieces of a file wait to be read.
+const PIECES_AHEAD: usize = 2;
 /// How many batches wait to be written.
 const BATCHES_AHEAD: usize = 2;
 
@@ -75,26 +78,37 @@ fn formats(format: CopyFormat, columns: usize) -> Result<(i8, i16, Vec<i16>)> {
 
 /// Takes what the client sends up to the end of its file.
 async fn feed(wire: &mut Wire, pieces: mpsc::Sender<Piece>) -> Result<(), Failure> {
+    let mut held = BytesMut::new();
     loop {
         let Some((letter, body)) = wire.message().await? else { return Err(Failure::Gone) };
-        let piece = match letter {
-            b'd' => Piece::Data(body),
-            b'c' => Piece::Done,
+        let last = match letter {
+            b'd' => {
+                held.extend_from_slice(&body);
+                None
+            }
+            b'c' => Some(Piece::Done),
             b'f' => {
                 let reason = String::from_utf8_lossy(body.strip_suffix(b"\0").unwrap_or(&body)).into_owned();
-                Piece::Failed(Error::new(Kind::Cancelled, format!("COPY from stdin failed: {reason}")))
+                let error = Error::new(Kind::Cancelled, format!("COPY from stdin failed: {reason}"));
+                Some(Piece::Failed(error))
             }
             // Sent behind an Execute before its client could know that a file is wanted.
             b'H' | b'S' => continue,
             b'X' => return Err(Failure::Gone),
             other => {
                 let message = format!("unexpected message type 0x{other:02X} during COPY from stdin");
-                Piece::Failed(Error::new(Kind::Protocol, message))
+                Some(Piece::Failed(Error::new(Kind::Protocol, message)))
             }
         };
-        let is_last = !matches!(piece, Piece::Data(_));
+        if held.len() < PIECE && last.is_none() {
+            continue;
+        }
         // A reader that has given up says itself why.
-        if pieces.send(piece).await.is_err() || is_last {
+        if pieces.send(Piece::Data(held.split().freeze())).await.is_err() {
+            return Ok(());
+        }
+        if let Some(last) = last {
+            pieces.send(last).await.ok();
             return Ok(());
         }
     }

@@ -203,8 +203,8 @@ impl Own for Fetch {
         session.cursors.columns(&self.name).map(|(columns, _)| columns).filter(|_| self.rows)
     }
 
-    async fn run(&self, session: &Session, _run: &Run) -> Result<Answer> {
-        let mut rows = session.cursors.fetch(&self.name, self.step)?;
+    async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
+        let mut rows = session.cursors.fetch(&self.name, self.step, &run.cancel)?;
         if self.rows {
             return Ok(Answer::Rows(rows, "FETCH"));
         }

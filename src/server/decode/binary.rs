@@ -8,7 +8,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Field, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, SchemaRef, TimeUnit,
-    TimestampMicrosecondType,
+    TimestampMicrosecondType, TimestampNanosecondType,
 };
 use datafusion::common::ScalarValue;
 use pgwire::api::Type;
@@ -158,6 +158,11 @@ fn builder(field: &Field) -> Result<Box<dyn Build>> {
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
             let builder = PrimitiveBuilder::<TimestampMicrosecondType>::new().with_timezone_opt(zone.clone());
             let read = |bytes| i64::from_be_bytes(bytes).checked_add(EPOCH_MICROS);
+            Box::new(Fixed { builder, read, of })
+        }
+        DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
+            let builder = PrimitiveBuilder::<TimestampNanosecondType>::new().with_timezone_opt(zone.clone());
+            let read = |bytes| i64::from_be_bytes(bytes).checked_add(EPOCH_MICROS)?.checked_mul(1000);
             Box::new(Fixed { builder, read, of })
         }
         DataType::Decimal128(precision, scale) => {

@@ -26,7 +26,7 @@ use crate::error::{Error, Kind, Result};
 const BATCH_ROWS: usize = 16 * 1024;
 const BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// A row that does not end keeps everything before it in memory.
-const MAX_ROW: usize = 256 * 1024 * 1024;
+const MAX_ROW: usize = 64 * 1024 * 1024;
 
 /// What comes from the client, in order.
 pub(super) enum Piece {

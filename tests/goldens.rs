@@ -47,6 +47,7 @@ goldens!(
     create_model,
     create_role,
     cross_validate,
+    default_privileges,
     describe_model,
     drop_model,
     drop_role,

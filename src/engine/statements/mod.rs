@@ -4,6 +4,7 @@ mod alter_model;
 mod alter_role;
 mod create_model;
 mod create_role;
+mod default_privileges;
 mod describe_model;
 mod drop_model;
 mod drop_role;
@@ -25,6 +26,7 @@ use crate::engine::Grammar;
 pub const STATEMENTS: &[&dyn Grammar] = &[
     &owner::Grammar,
     &policy::SwitchGrammar,
+    &default_privileges::Grammar,
     &alter_model::Grammar,
     &alter_role::Grammar,
     &create_model::Grammar,

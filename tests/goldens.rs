@@ -49,6 +49,7 @@ goldens!(
     create_role,
     cross_validate,
     cursor,
+    default_privileges,
     describe_model,
     drop_model,
     drop_role,

@@ -74,7 +74,7 @@ pub fn register(context: &SessionContext) {
     let current = |identity: &Identity| ScalarValue::from(&*identity.current);
     let session = |identity: &Identity| ScalarValue::from(&*identity.session);
     let pid = |identity: &Identity| ScalarValue::Int32(Some(identity.backend_pid));
-    let functions: [(&str, DataType, fn(&Identity) -> ScalarValue); 5] = [
+    let functions: [(&str, DataType, Answer); 5] = [
         ("current_user", DataType::Utf8, current),
         ("current_role", DataType::Utf8, current),
         ("user", DataType::Utf8, current),
@@ -111,13 +111,16 @@ pub fn acting(plan: LogicalPlan, role: &str) -> Result<LogicalPlan> {
     Ok(acting.data)
 }
 
+/// What a function says of a session.
+type Answer = fn(&Identity) -> ScalarValue;
+
 /// A function of the session alone, known by its name.
 struct OfSession {
     name: &'static str,
     aliases: Vec<String>,
     returns: DataType,
     signature: Signature,
-    answer: fn(&Identity) -> ScalarValue,
+    answer: Answer,
 }
 
 impl std::fmt::Debug for OfSession {

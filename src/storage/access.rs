@@ -156,6 +156,24 @@ pub struct Grant {
     pub grantable: bool,
 }
 
+/// What is granted on what a role is yet to make.
+#[derive(Debug, Clone)]
+pub struct DefaultGrant {
+    pub owner: RoleId,
+    /// `None`: in any.
+    pub schema: Option<i64>,
+    pub on: DefaultOn,
+    pub grantee: RoleId,
+    pub privilege: Privilege,
+    pub grantable: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultOn {
+    Relations,
+    Models,
+}
+
 /// Which rows of a table the others see.
 #[derive(Debug, Clone)]
 pub struct Policy {

@@ -90,6 +90,15 @@ pub(super) const MIGRATIONS: &[&str] = &[
         grantable INTEGER NOT NULL,
         PRIMARY KEY (object_kind, object_id, column_name, grantee, privilege)
     ) STRICT;
+    CREATE TABLE default_grants (               -- what is granted on what is yet to be made
+        owner INTEGER NOT NULL,                 -- by whom
+        schema_id INTEGER NOT NULL,             -- 0: in any
+        object_kind TEXT NOT NULL,
+        grantee INTEGER NOT NULL,
+        privilege TEXT NOT NULL,
+        grantable INTEGER NOT NULL,
+        PRIMARY KEY (owner, schema_id, object_kind, grantee, privilege)
+    ) STRICT;
     CREATE TABLE policies (
         relation_id INTEGER NOT NULL,
         name TEXT NOT NULL,

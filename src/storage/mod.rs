@@ -12,7 +12,9 @@ mod store;
 mod table;
 mod writer;
 
-pub use access::{Access, Grant, Membership, Object, Policy, Privilege, Role, RoleId, Verifier};
+pub use access::{
+    Access, DefaultGrant, DefaultOn, Grant, Membership, Object, Policy, Privilege, Role, RoleId, Verifier,
+};
 pub use catalog::{DataFile, ModelRow, ModelVersion, Relation, RelationKind, RelationType, Status, TableId};
 pub use models::NewModel;
 pub use roles::{RoleChange, check_role_name};

@@ -17,10 +17,10 @@ use rayon::prelude::*;
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
-use super::access::RoleId;
+use super::access::{DefaultOn, RoleId};
 use super::catalog::{ModelRow, ModelVersion, Status, Touched, version_dir};
 use super::disk::{Draft, fresh_name, now_micros, sync_dir};
-use super::roles::forget_rights;
+use super::roles::{forget_rights, grant_defaults};
 use super::store::{IfExists, Store, display_name};
 use super::writer::{not_written, parquet_writer};
 use crate::error::{Error, Kind, Result};
@@ -93,6 +93,7 @@ impl Store {
         self.catalog.commit(|tx| {
             let schema_id = self.schema_id(&schema)?;
             let now = now_micros();
+            let mut touched = vec![Touched::Model(schema.clone(), name.clone())];
             let (id, version) = match self.model(&schema, &name)? {
                 Some(model) => {
                     if let Some(version) = kept(&model)? {
@@ -106,7 +107,9 @@ impl Store {
                     let sql = "INSERT INTO models (schema_id, name, default_version, next_version, created, owner)
                                VALUES (?1, ?2, 1, 2, ?3, ?4)";
                     tx.execute(sql, params![schema_id, name, now, owner.0])?;
-                    (tx.last_insert_rowid(), 1)
+                    let id = tx.last_insert_rowid();
+                    touched.extend(grant_defaults(tx, DefaultOn::Models, id, schema_id, owner)?);
+                    (id, 1)
                 }
             };
             let sql = "INSERT INTO model_versions (model_id, version, model_type, created, bytes, hash, facts)
@@ -124,7 +127,7 @@ impl Store {
             sync_dir(dir)?;
             sync_dir(&self.root().join("models"))?;
             draft.keep();
-            Ok((version, vec![Touched::Model(schema.clone(), name.clone())]))
+            Ok((version, touched))
         })
     }
 

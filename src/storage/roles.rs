@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Transaction, params};
 
-use super::access::{Access, Grant, Membership, Object, Policy, Role, RoleId, Verifier};
+use super::access::{Access, DefaultGrant, DefaultOn, Grant, Membership, Object, Policy, Role, RoleId, Verifier};
 use super::catalog::Touched;
 use super::store::Store;
 use crate::error::{Error, Kind, Result};
@@ -73,6 +73,7 @@ impl Store {
                     )));
                 }
                 tx.execute("DELETE FROM grants WHERE grantee = ?1", [role.0])?;
+                tx.execute("DELETE FROM default_grants WHERE grantee = ?1 OR owner = ?1", [role.0])?;
                 for (relation, policy) in self.policies_for(*role) {
                     let left: Vec<i64> = policy.roles.iter().filter(|of| *of != role).map(|of| of.0).collect();
                     if left.is_empty() {
@@ -179,6 +180,23 @@ impl Store {
         })
     }
 
+    /// From here on these are granted on what is made, or no longer.
+    pub fn set_default_grants(&self, defaults: &[DefaultGrant], revoke: bool) -> Result<()> {
+        self.catalog.commit(|tx| {
+            for default in defaults {
+                let DefaultGrant { owner, schema, on, grantee, privilege, grantable } = default;
+                let key = params![owner.0, schema.unwrap_or(0), kind_of(*on), grantee.0, privilege.name()];
+                let which = "owner = ?1 AND schema_id = ?2 AND object_kind = ?3 AND grantee = ?4 AND privilege = ?5";
+                tx.execute(&format!("DELETE FROM default_grants WHERE {which}"), key)?;
+                if !revoke {
+                    let sql = format!("INSERT INTO default_grants VALUES (?1, ?2, ?3, ?4, ?5, {grantable})");
+                    tx.execute(&sql, key)?;
+                }
+            }
+            Ok(((), vec![]))
+        })
+    }
+
     /// Gives objects to another owner.
     pub fn set_owner(&self, objects: &[Object], owner: RoleId) -> Result<()> {
         self.catalog.commit(|tx| {
@@ -262,6 +280,27 @@ fn write_role(tx: &Transaction<'_>, role: RoleId, change: &RoleChange) -> Result
     Ok(())
 }
 
+fn kind_of(on: DefaultOn) -> &'static str {
+    match on {
+        DefaultOn::Relations => "relation",
+        DefaultOn::Models => "model",
+    }
+}
+
+/// Grants on something new what its owner wants granted on such. Answers what memory must show anew.
+pub(super) fn grant_defaults(
+    tx: &Transaction<'_>,
+    on: DefaultOn,
+    id: i64,
+    schema: i64,
+    owner: RoleId,
+) -> Result<Option<Touched>> {
+    let sql = "INSERT INTO grants SELECT ?1, ?2, '', grantee, privilege, max(grantable) FROM default_grants
+               WHERE owner = ?3 AND object_kind = ?1 AND schema_id IN (0, ?4) GROUP BY grantee, privilege";
+    let granted = tx.execute(sql, params![kind_of(on), id, owner.0, schema])?;
+    Ok((granted > 0).then_some(Touched::Access))
+}
+
 /// What was granted on, and the policies of, relation `old` are those of `new` from here on.
 pub(super) fn inherit_rights(tx: &Transaction<'_>, old: i64, new: i64) -> Result<()> {
     tx.execute(
@@ -278,6 +317,7 @@ pub(super) fn forget_rights(tx: &Transaction<'_>) -> Result<()> {
         "DELETE FROM grants WHERE object_kind = 'relation' AND object_id NOT IN (SELECT id FROM relations);
          DELETE FROM grants WHERE object_kind = 'model' AND object_id NOT IN (SELECT id FROM models);
          DELETE FROM grants WHERE object_kind = 'schema' AND object_id NOT IN (SELECT id FROM schemas);
+         DELETE FROM default_grants WHERE schema_id <> 0 AND schema_id NOT IN (SELECT id FROM schemas);
          DELETE FROM policies WHERE relation_id NOT IN (SELECT id FROM relations);",
     )?;
     Ok(())

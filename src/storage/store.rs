@@ -11,12 +11,12 @@ use datafusion::object_store::ObjectStore;
 use datafusion::object_store::local::LocalFileSystem;
 use rusqlite::{Transaction, params};
 
-use super::access::RoleId;
+use super::access::{DefaultOn, RoleId};
 use super::catalog::{
     Catalog, Relation, RelationKind, RelationType, Schemas, TableId, Touched, insert_relation, table_dir, version_dir,
 };
 use super::disk::sync_dir;
-use super::roles::{forget_rights, inherit_rights};
+use super::roles::{forget_rights, grant_defaults, inherit_rights};
 use super::writer::{NewFile, TableWriter};
 use crate::error::{Error, Kind, Result};
 
@@ -155,7 +155,9 @@ impl Store {
         let touched = Touched::Relation(schema.to_owned(), name.to_owned());
         let schema = self.schema_id(schema)?;
         let Claim::Replaces(old) = claim else {
-            return Ok((insert_relation(tx, schema, name, view_sql, columns, owner)?, vec![touched]));
+            let id = insert_relation(tx, schema, name, view_sql, columns, owner)?;
+            let granted = grant_defaults(tx, DefaultOn::Relations, id, schema, owner)?;
+            return Ok((id, [touched].into_iter().chain(granted).collect()));
         };
         let new = insert_relation(tx, schema, name, view_sql, columns, old.owner)?;
         inherit_rights(tx, old.id, new)?;

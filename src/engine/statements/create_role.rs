@@ -75,6 +75,9 @@ impl Own for CreateRole {
     }
 }
 
+/// A role that is to be in another, and whether it may let in others.
+type Member = (RoleId, bool);
+
 /// A password as it came. It is never shown.
 #[derive(Clone)]
 struct Password(String);
@@ -190,7 +193,7 @@ impl RoleOptions {
     }
 
     /// The roles that it is to be in, and those that are to be in it and may let in others.
-    fn memberships(&self, access: &Access) -> Result<(Vec<RoleId>, Vec<(RoleId, bool)>)> {
+    fn memberships(&self, access: &Access) -> Result<(Vec<RoleId>, Vec<Member>)> {
         let id = |name: &String| access.must_find(name).map(|role| role.id);
         let into = self.into.iter().map(id).collect::<Result<_>>()?;
         let members = self.members.iter().map(|name| Ok((id(name)?, false)));

@@ -4,21 +4,20 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::common::TableReference;
-use datafusion::sql::sqlparser::ast::ObjectName;
-use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::parser::{IsOptional, Parser};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use crate::engine::definitions::resolve;
-use crate::engine::fitted::must_get_model;
-use crate::engine::rights::{Rights, denied, spoken};
+use self::targets::{On, Target, targets};
+pub(super) use self::targets::{Wanted, must_get_relation, must_get_schema, must_get_table, table_reference};
+use crate::engine::rights::{Rights, denied};
 use crate::engine::statement::{self, Own, at_words, folded, model_name, syntax, take_words};
 use crate::engine::statements::create_role::{must_admit_to, names};
 use crate::engine::statements::drop_role::role_named;
 use crate::engine::{Answer, Run, Session};
-use crate::error::{Error, Kind, Result};
-use crate::models::ModelName;
-use crate::storage::{Grant as Granted, Membership, ModelRow, Object, Privilege, Relation, RelationType, RoleId};
+use crate::error::{Error, Result};
+use crate::storage::{Grant as Granted, Membership, RoleId};
+
+mod targets;
 
 pub struct Grammar;
 pub struct RevokeGrammar;
@@ -37,26 +36,6 @@ struct Grant {
 enum What {
     Roles(Vec<String>),
     Privileges { wanted: Vec<Wanted>, on: On },
-}
-
-/// A privilege as it is written, and the columns it is about.
-#[derive(Debug)]
-struct Wanted {
-    /// `None`: all that there are of such an object.
-    privilege: Option<String>,
-    columns: Vec<String>,
-}
-
-#[derive(Debug)]
-enum On {
-    Relations(Vec<TableReference>),
-    RelationsIn(Vec<String>),
-    Models(Vec<ModelName>),
-    ModelsIn(Vec<String>),
-    Schemas(Vec<String>),
-    Databases(Vec<String>),
-    /// Of these there are none.
-    Nothing,
 }
 
 impl statement::Grammar for Grammar {
@@ -126,6 +105,15 @@ impl statement::Grammar for RevokeGrammar {
 
 /// Privileges on something, or roles.
 fn what(parser: &mut Parser) -> Result<What> {
+    let wanted = wanted(parser)?;
+    if take_words(parser, &["ON"]) {
+        return Ok(What::Privileges { wanted, on: on(parser)? });
+    }
+    Ok(What::Roles(wanted.into_iter().map(|role| role.privilege.unwrap_or_else(|| "all".to_owned())).collect()))
+}
+
+/// Words, each with columns where some follow it in parentheses.
+pub(super) fn wanted(parser: &mut Parser) -> Result<Vec<Wanted>> {
     let mut words = Vec::new();
     loop {
         let word = parser.parse_identifier().map_err(syntax)?;
@@ -134,22 +122,15 @@ fn what(parser: &mut Parser) -> Result<What> {
             let _ = take_words(parser, &["PRIVILEGES"]);
         }
         let columns = match parser.peek_token().token {
-            Token::LParen => {
-                parser.parse_parenthesized_column_list(datafusion::sql::sqlparser::parser::IsOptional::Mandatory, false)
-            }
+            Token::LParen => parser.parse_parenthesized_column_list(IsOptional::Mandatory, false),
             _ => Ok(Vec::new()),
         };
         let columns: Vec<String> = columns.map_err(syntax)?.iter().map(folded).collect();
-        words.push((folded(&word), all, columns));
+        words.push(Wanted { privilege: (!all).then(|| folded(&word)), columns });
         if !parser.consume_token(&Token::Comma) {
-            break;
+            return Ok(words);
         }
     }
-    if !take_words(parser, &["ON"]) {
-        return Ok(What::Roles(words.into_iter().map(|(word, ..)| word).collect()));
-    }
-    let wanted = words.into_iter().map(|(word, all, columns)| Wanted { privilege: (!all).then_some(word), columns });
-    Ok(What::Privileges { wanted: wanted.collect(), on: on(parser)? })
 }
 
 fn on(parser: &mut Parser) -> Result<On> {
@@ -184,20 +165,7 @@ fn on(parser: &mut Parser) -> Result<On> {
     }
 }
 
-/// A table's name as it is looked up: with its schema where one is given.
-pub(super) fn table_reference(name: &ObjectName) -> Result<TableReference> {
-    let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
-    match <[String; 1]>::try_from(parts) {
-        Ok([name]) => Ok(TableReference::bare(name)),
-        Err(parts) => match <[String; 2]>::try_from(parts) {
-            Ok([schema, name]) => Ok(TableReference::partial(schema, name)),
-            Err(_) => Err(Error::new(Kind::Syntax, format!("\"{name}\" is not the name of a table"))
-                .hint("write name or schema.name")),
-        },
-    }
-}
-
-fn grantees(parser: &mut Parser) -> Result<Vec<String>> {
+pub(super) fn grantees(parser: &mut Parser) -> Result<Vec<String>> {
     let _ = take_words(parser, &["GROUP"]);
     names(parser)
 }
@@ -209,7 +177,7 @@ fn granted_by(parser: &mut Parser) -> Result<()> {
     Ok(())
 }
 
-fn expect(parser: &mut Parser, word: &str) -> Result<()> {
+pub(super) fn expect(parser: &mut Parser, word: &str) -> Result<()> {
     match take_words(parser, &[word]) {
         true => Ok(()),
         false => parser.expected(word, parser.peek_token()).map_err(syntax),
@@ -313,13 +281,7 @@ impl Grant {
         target: &Target,
         grants: &mut Vec<Granted>,
     ) -> Result<()> {
-        let mut grantees = Vec::new();
-        for role in &self.roles {
-            grantees.push(match role.as_str() {
-                "public" => RoleId::PUBLIC,
-                role => role_named(session, rights, role)?.id,
-            });
-        }
+        let grantees = grantees_named(session, rights, &self.roles)?;
         for wanted in wanted {
             let columns = target.columns(wanted)?;
             for privilege in target.privileges(wanted)? {
@@ -337,146 +299,11 @@ impl Grant {
     }
 }
 
-/// Something that rights are about.
-struct Target {
-    object: Object,
-    owner: RoleId,
-    /// How it is called: table, model …
-    kind: &'static str,
-    name: String,
-    /// The privileges that there are of it.
-    all: &'static [Privilege],
-    columns: Vec<String>,
-}
-
-impl Target {
-    fn privileges(&self, wanted: &Wanted) -> Result<Vec<Privilege>> {
-        let all = if wanted.columns.is_empty() { self.all } else { Privilege::ON_COLUMNS };
-        let Some(name) = &wanted.privilege else { return Ok(all.to_vec()) };
-        let Some(privilege) = Privilege::parse(name) else {
-            return Err(Error::new(Kind::Syntax, format!("unrecognized privilege type \"{name}\""))
-                .suggest(name, all.iter().map(|privilege| privilege.name())));
-        };
-        match all.contains(&privilege) {
-            true => Ok(vec![privilege]),
-            false if wanted.columns.is_empty() => Err(Error::new(
-                Kind::InvalidGrant,
-                format!("invalid privilege type {} for {}", privilege.name(), self.kind),
-            )),
-            false => Err(Error::unsupported(format!("{} of single columns is not supported", privilege.name()))),
-        }
-    }
-
-    /// `None`: the whole.
-    fn columns(&self, wanted: &Wanted) -> Result<Vec<Option<String>>> {
-        if wanted.columns.is_empty() {
-            return Ok(vec![None]);
-        }
-        if self.kind != "table" {
-            return Err(Error::unsupported(format!("columns of a {} cannot be granted", self.kind))
-                .hint("make a view of these columns and grant that"));
-        }
-        for column in &wanted.columns {
-            if !self.columns.contains(column) {
-                let message = format!("column \"{column}\" of relation \"{}\" does not exist", self.name);
-                let known = self.columns.iter().map(String::as_str);
-                return Err(Error::new(Kind::UnknownColumn, message).suggest(column, known));
-            }
-        }
-        Ok(wanted.columns.iter().cloned().map(Some).collect())
-    }
-
-    fn relation(relation: &Relation) -> Self {
-        Self {
-            object: Object::Relation(relation.id),
-            owner: relation.owner,
-            kind: spoken(relation),
-            name: relation.name.clone(),
-            all: Privilege::ON_RELATIONS,
-            columns: relation.columns.fields().iter().map(|field| field.name().clone()).collect(),
-        }
-    }
-
-    fn model(model: &ModelRow) -> Self {
-        let object = Object::Model(model.id);
-        let (kind, all) = ("model", Privilege::ON_MODELS);
-        Self { object, owner: model.owner, kind, name: model.name.clone(), all, columns: Vec::new() }
-    }
-}
-
-fn targets(session: &Session, rights: &Rights, on: &On) -> Result<Vec<Target>> {
-    let store = &session.engine.store;
-    let mut targets = Vec::new();
-    match on {
-        On::Relations(names) => {
-            for name in names {
-                targets.push(Target::relation(&must_get_relation(session, rights, name)?));
-            }
-        }
-        On::RelationsIn(schemas) => {
-            for schema in schemas {
-                must_get_schema(session, schema)?;
-                targets.extend(store.relations(schema)?.iter().map(Target::relation));
-            }
-        }
-        On::Models(names) => {
-            for name in names {
-                rights.must_use_schema(&name.schema)?;
-                targets.push(Target::model(&must_get_model(store, name)?));
-            }
-        }
-        On::ModelsIn(schemas) => {
-            for schema in schemas {
-                must_get_schema(session, schema)?;
-                targets.extend(store.models()?.iter().filter(|model| model.schema == *schema).map(Target::model));
-            }
-        }
-        On::Schemas(names) => {
-            for name in names {
-                let (id, owner) = must_get_schema(session, name)?;
-                let (kind, all) = ("schema", Privilege::ON_SCHEMAS);
-                let object = Object::Schema(id);
-                targets.push(Target { object, owner, kind, name: name.clone(), all, columns: Vec::new() });
-            }
-        }
-        On::Databases(names) => {
-            for name in names {
-                if name != crate::engine::catalog::CATALOG {
-                    return Err(Error::new(Kind::UnknownDatabase, format!("database \"{name}\" does not exist")));
-                }
-                let (kind, all, owner) = ("database", Privilege::ON_DATABASE, RoleId::FIRST);
-                let object = Object::Database;
-                targets.push(Target { object, owner, kind, name: name.clone(), all, columns: Vec::new() });
-            }
-        }
-        On::Nothing => {}
-    }
-    Ok(targets)
-}
-
-fn must_get_schema(session: &Session, name: &str) -> Result<(i64, RoleId)> {
-    let found = session.engine.store.schema_owner(name);
-    found.ok_or_else(|| Error::new(Kind::UnknownSchema, format!("schema \"{name}\" does not exist")))
-}
-
-/// The relation of that name, or the error that suggests one near it.
-pub(super) fn must_get_relation(session: &Session, rights: &Rights, name: &TableReference) -> Result<Relation> {
-    let store = &session.engine.store;
-    let name = resolve(session, name);
-    rights.must_use_schema(&name.schema)?;
-    if let Some(relation) = store.relation(&name.schema, &name.table)? {
-        return Ok(relation);
-    }
-    let relations = store.relations(&name.schema)?;
-    Err(Error::new(Kind::UnknownTable, format!("relation \"{}\" does not exist", name.table))
-        .suggest(&name.table, relations.iter().map(|relation| relation.name.as_str())))
-}
-
-/// The table of that name; a view is refused.
-pub(super) fn must_get_table(session: &Session, rights: &Rights, name: &TableReference) -> Result<Relation> {
-    let relation = must_get_relation(session, rights, name)?;
-    match relation.kind.of() {
-        RelationType::Table => Ok(relation),
-        RelationType::View => Err(Error::new(Kind::WrongObject, format!("\"{}\" is not a table", relation.name))),
-    }
+/// The roles that something is granted to, among them perhaps everybody.
+pub(super) fn grantees_named(session: &Session, rights: &Rights, names: &[String]) -> Result<Vec<RoleId>> {
+    let grantee = |name: &String| match name.as_str() {
+        "public" => Ok(RoleId::PUBLIC),
+        name => Ok(role_named(session, rights, name)?.id),
+    };
+    names.iter().map(grantee).collect()
 }

@@ -6,6 +6,7 @@ mod copy;
 mod create_model;
 mod create_role;
 mod cursor;
+mod default_privileges;
 mod describe_model;
 mod drop_model;
 mod drop_role;
@@ -28,6 +29,7 @@ use crate::engine::Grammar;
 pub const STATEMENTS: &[&dyn Grammar] = &[
     &owner::Grammar,
     &policy::SwitchGrammar,
+    &default_privileges::Grammar,
     &alter_model::Grammar,
     &alter_role::Grammar,
     &create_model::Grammar,

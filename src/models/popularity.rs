@@ -215,7 +215,7 @@ impl Recommender for PopularityModel {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{ArrayRef, Int64Array, StringArray, TimestampSecondArray};
+    use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampSecondArray};
 
     use super::*;
     use crate::models::{Intake, Value, declared_options, train};

@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn what_a_block_sets_ends_with_it() {
         let context = SessionContext::new();
-        let mut settings = Settings::new("ann");
+        let mut settings = Settings::new("ann", false);
         let before = settings.saved();
         settings.set("work_mem", Some("8MB"), &context).unwrap();
         settings.set_local("application_name", Some("brief"), &context).unwrap();

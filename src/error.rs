@@ -24,15 +24,20 @@ pub enum Kind {
     UnknownSchema,
     UnknownSetting,
     UnknownDatabase,
-    /// A prepared statement or portal of that name does not exist.
+    UnknownRole,
+    /// A prepared statement, portal or savepoint of that name does not exist.
     UnknownStatement,
     UnknownPortal,
+    UnknownSavepoint,
     UnknownParameter,
     /// The name is taken already.
     TableExists,
     ModelExists,
     SchemaExists,
     StatementExists,
+    CursorExists,
+    /// A role or a policy of that name.
+    ObjectExists,
     AmbiguousColumn,
     DuplicateColumn,
     NotGrouped,
@@ -46,6 +51,10 @@ pub enum Kind {
     Invalid,
     /// Text that cannot be read as the type it should become.
     InvalidText,
+    /// Bytes that are not the binary form of the type they should become.
+    InvalidBinary,
+    /// A file that does not have the form that COPY was told of.
+    InvalidFile,
     InvalidTime,
     OutOfRange,
     DivisionByZero,
@@ -55,11 +64,24 @@ pub enum Kind {
     StillNeeded,
     /// The object is there but not fit for this: a model that failed to load, a view where a table is needed.
     NotReady,
+    /// Somebody is using it.
+    InUse,
     Denied,
+    /// What a client says to prove who they are does not.
+    WrongPassword,
+    /// The role may not log in, whatever it proves.
+    NoLogin,
+    /// A membership that would lead back to itself.
+    InvalidGrant,
+    /// A name that only the system may use.
+    Reserved,
     Unsupported,
     /// A transaction block that already failed.
     FailedTransaction,
     NoTransaction,
+    ReadOnlyTransaction,
+    /// A transaction block where there must be none.
+    OpenTransaction,
     Cancelled,
     TooManyConnections,
     ShuttingDown,
@@ -87,16 +109,18 @@ impl Kind {
             Kind::UnknownTable => "42P01",
             Kind::UnknownColumn => "42703",
             Kind::UnknownFunction => "42883",
-            Kind::UnknownModel | Kind::UnknownSetting => "42704",
+            Kind::UnknownModel | Kind::UnknownSetting | Kind::UnknownRole => "42704",
             Kind::UnknownSchema => "3F000",
             Kind::UnknownDatabase => "3D000",
             Kind::UnknownStatement => "26000",
             Kind::UnknownPortal => "34000",
+            Kind::UnknownSavepoint => "3B001",
             Kind::UnknownParameter => "42P02",
             Kind::TableExists => "42P07",
-            Kind::ModelExists => "42710",
+            Kind::ModelExists | Kind::ObjectExists => "42710",
             Kind::SchemaExists => "42P06",
             Kind::StatementExists => "42P05",
+            Kind::CursorExists => "42P03",
             Kind::AmbiguousColumn => "42702",
             Kind::DuplicateColumn => "42701",
             Kind::NotGrouped => "42803",
@@ -105,16 +129,25 @@ impl Kind {
             Kind::TooManyRows => "21000",
             Kind::Invalid => "22023",
             Kind::InvalidText => "22P02",
+            Kind::InvalidBinary => "22P03",
+            Kind::InvalidFile => "22P04",
             Kind::InvalidTime => "22007",
             Kind::OutOfRange => "22003",
             Kind::DivisionByZero => "22012",
             Kind::NullNotAllowed => "23502",
             Kind::StillNeeded => "2BP01",
             Kind::NotReady => "55000",
+            Kind::InUse => "55006",
             Kind::Denied => "42501",
+            Kind::WrongPassword => "28P01",
+            Kind::NoLogin => "28000",
+            Kind::InvalidGrant => "0LP01",
+            Kind::Reserved => "42939",
             Kind::Unsupported => "0A000",
             Kind::FailedTransaction => "25P02",
             Kind::NoTransaction => "25P01",
+            Kind::ReadOnlyTransaction => "25006",
+            Kind::OpenTransaction => "25001",
             Kind::Cancelled => "57014",
             Kind::TooManyConnections => "53300",
             Kind::ShuttingDown => "57P01",
@@ -138,11 +171,13 @@ pub struct Error {
     pub hint: Option<String>,
     /// The letter of the statement's text that it is about, counted from 1.
     pub position: Option<usize>,
+    /// Where in a file it happened: `COPY people, line 3, column age: "x"`.
+    pub context: Option<String>,
 }
 
 impl Error {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, position: None }
+        Self { kind, message: message.into(), hint: None, position: None, context: None }
     }
 
     /// A value, option or argument that we do not accept.
@@ -180,6 +215,13 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Where it happened.
+    #[must_use]
+    pub fn context(mut self, context: impl Into<String>) -> Self {
+        self.context = Some(context.into());
         self
     }
 

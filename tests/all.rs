@@ -3,7 +3,10 @@
 // Helpers are tests, too: clippy lets them unwrap.
 #![cfg(test)]
 
+mod access;
 mod conformance;
+mod copy;
+mod cursors;
 mod goldens;
 mod layers;
 mod manual;

@@ -10,7 +10,7 @@ use cohort::models::{
     ALGORITHMS, Algorithm, Ask, FitContext, Intake, Model, Options, PredictAsk, Selection, Task, Trained, Value,
     declared_options, recommend, recommend_baskets, train,
 };
-use cohort::storage::{IfExists, NewModel, Store};
+use cohort::storage::{IfExists, NewModel, RoleId, Store};
 use datafusion::arrow::array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, UInt32Array, new_null_array,
 };
@@ -170,6 +170,7 @@ fn a_saved_model_answers_as_before() {
         let new = NewModel {
             schema: "public".to_owned(),
             name: "m".to_owned(),
+            owner: RoleId::FIRST,
             model_type: algorithm.name().to_owned(),
             facts: serde_json::json!({}),
         };

@@ -194,7 +194,7 @@ fn statements() -> String {
         "{GENERATED}# Statements\n\n\
          What Cohort adds to SQL, or answers itself. Everything else, such as SELECT with joins, windows and CTEs, EXPLAIN,\n\
          CREATE TABLE … AS, CREATE VIEW, CREATE SCHEMA, INSERT and DROP, is the SQL of DataFusion in the dialect of\n\
-         PostgreSQL. UPDATE, DELETE and COPY are not supported yet.\n\n"
+         PostgreSQL. UPDATE and DELETE are not supported yet.\n\n"
     );
     for statement in STATEMENTS {
         page += &format!("- [{}](#{})\n", statement.name(), anchor(statement.name()));

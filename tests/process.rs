@@ -18,7 +18,7 @@ use crate::server::{Connection, PATIENCE};
 fn cohort(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cohort"));
     command.args(args).env_remove("COHORT_DATA_DIR").env_remove("COHORT_LISTEN").env_remove("COHORT_URL");
-    command.env("COHORT_LOG", "warn");
+    command.env("COHORT_LOG", "warn").env_remove("COHORT_PASSWORD").env_remove("COHORT_PASSWORD_FILE");
     command
 }
 
@@ -55,10 +55,11 @@ pub struct Process {
 
 impl Process {
     pub fn serve(data: &Path) -> Self {
-        let child = cohort(&["serve", "--listen", "127.0.0.1:0", "--threads", "2", "--data-dir", shown(data)])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
+        Self::start(&mut cohort(&["serve", "--listen", "127.0.0.1:0", "--threads", "2", "--data-dir", shown(data)]))
+    }
+
+    fn start(command: &mut Command) -> Self {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut port = None;
@@ -208,7 +209,7 @@ fn nobody_else_may_listen_or_be_listened_to() {
     let data = TempDir::new().unwrap();
     let data = shown(data.path());
     let said = refused(&["serve", "--data-dir", data, "--listen", "0.0.0.0:0"]);
-    assert!(said.contains("no users are configured"), "{said}");
+    assert!(said.contains("no superuser has a password"), "{said}");
     assert!(said.contains("HINT:"), "{said}");
     let said = refused(&["serve", "--data-dir", data, "--listen", "nonsense"]);
     assert!(said.contains("127.0.0.1:5433"), "{said}");
@@ -217,6 +218,51 @@ fn nobody_else_may_listen_or_be_listened_to() {
     let address = taken.local_addr().unwrap().to_string();
     let said = refused(&["serve", "--data-dir", data, "--listen", &address]);
     assert!(said.contains("the address is in use"), "{said}");
+}
+
+/// The password of the first start, and what the log says of it and of those who come: who, and never what they know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_is_set_at_the_first_start_and_never_shown() {
+    let data = TempDir::new().unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "hush-hush\n").unwrap();
+    let serve = |password: &str| {
+        let mut command = cohort(&["serve", "--listen", "127.0.0.1:0", "--data-dir", shown(data.path())]);
+        command.env("COHORT_LOG", "trace");
+        match password {
+            "" => command.args(["--password-file", shown(file.path())]),
+            password => command.env("COHORT_PASSWORD", password),
+        };
+        Process::start(&mut command)
+    };
+    let mut server = serve("");
+    let mut stderr = server.child.stderr.take().unwrap();
+    let log = std::thread::spawn(move || {
+        let mut log = String::new();
+        stderr.read_to_string(&mut log).map(|_| log)
+    });
+    let admin = Connection::as_user(server.address, "user=cohort password=hush-hush").await;
+    admin.run("CREATE USER ann PASSWORD 'a-secret'").await;
+    admin.refusal("ALTER USER ann PASSWORD 'a-secret' 'a-secret'").await;
+    admin.refusal("ALTER USER nobody PASSWORD 'a-secret'").await;
+    Connection::as_user(server.address, "user=ann password=a-secret").await.refusal("CREATE TABLE t (a int)").await;
+    let url = format!("host=127.0.0.1 port={} user=ann password=guess dbname=cohort", server.address.port());
+    assert!(tokio_postgres::connect(&url, tokio_postgres::NoTls).await.is_err());
+    server.signal("TERM");
+    assert!(server.ended().success());
+    let log = log.join().unwrap().unwrap();
+    for secret in ["hush-hush", "a-secret", "guess", "SCRAM-SHA-256$"] {
+        assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
+    }
+    for line in ["login refused", "CREATE ROLE"] {
+        assert!(log.contains(line), "{line} is not in the log:\n{log}");
+    }
+
+    // Later ones change nothing.
+    let server = serve("another");
+    Connection::as_user(server.address, "user=cohort password=hush-hush").await;
+    let text = fs::read(data.path().join("catalog.db")).unwrap();
+    assert!(!text.windows(9).any(|bytes| bytes == b"hush-hush"));
 }
 
 #[test]

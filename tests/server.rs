@@ -29,9 +29,17 @@ pub struct TestServer {
 
 impl TestServer {
     pub async fn start() -> Self {
+        Self::with_options(Self::options()).await
+    }
+
+    /// A free port of this machine.
+    pub fn options() -> Options {
+        Options { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Options::default() }
+    }
+
+    pub async fn with_options(options: Options) -> Self {
         let data = tempfile::tempdir().unwrap();
         let engine = Engine::open(&config(data.path())).unwrap();
-        let options = Options { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Options::default() };
         let server = Server::bind(engine, options).await.unwrap();
         let address = server.local_addr();
         let shutdown = CancellationToken::new();
@@ -74,7 +82,11 @@ impl Connection {
     }
 
     pub async fn with_options(address: SocketAddr, options: &str) -> Self {
-        let url = format!("host={} port={} user=cohort dbname=cohort {options}", address.ip(), address.port());
+        Self::as_user(address, &format!("user=cohort {options}")).await
+    }
+
+    pub async fn as_user(address: SocketAddr, options: &str) -> Self {
+        let url = format!("host={} port={} dbname=cohort {options}", address.ip(), address.port());
         let (client, mut connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
         let (sender, notices) = mpsc::unbounded_channel();
         tokio::spawn(async move {
@@ -122,6 +134,16 @@ impl Connection {
             Err(error) => error.as_db_error().unwrap_or_else(|| panic!("{error:?}\n{sql}")).clone(),
         }
     }
+}
+
+/// Tries again and again until it is so.
+pub async fn eventually<F: Future<Output = bool>>(mut so: impl FnMut() -> F) {
+    let patience = tokio::time::timeout(PATIENCE, async {
+        while !so().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(patience.await.is_ok(), "it never came about");
 }
 
 /// An error as psql shows it, with its SQLSTATE.

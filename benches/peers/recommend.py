@@ -35,7 +35,10 @@ from threadpoolctl import threadpool_limits
 
 K = 10
 FACTORS, ITERATIONS, L2 = 64, 15, 10.0
-SIZES = {"100k": (5_000, 1_500), "1m": (40_000, 8_000), "10m": (250_000, 25_000)}
+SIZES = {  # interactions: customers, products
+    "100k": (5_000, 1_500), "1m": (40_000, 8_000), "10m": (250_000, 25_000), "50m": (1_000_000, 80_000),
+    "5m": (200_000, 1_000_000),  # of many products, most of them rare
+}
 
 
 def main():
@@ -68,7 +71,7 @@ def make(folder, scale):
     """Customers of 40 tastes over products of a Zipf popularity; a tenth of what they took is kept to be found."""
     rng = np.random.default_rng(42)
     n_users, n_items = SIZES[scale]
-    n = {"100k": 100_000, "1m": 1_000_000, "10m": 10_000_000}[scale]
+    n = int(scale[:-1]) * {"k": 1_000, "m": 1_000_000}[scale[-1]]
     tastes = 40
     popularity = rng.permutation((20.0 + np.arange(n_items)) ** -1.0)
     liking = rng.dirichlet(np.full(tastes, 0.1), n_items).T * popularity
@@ -98,7 +101,7 @@ def make(folder, scale):
 
 
 class Server:
-    """`cohort serve` over a directory that both files were imported into."""
+    """`cohort serve` over a directory that these files were imported into, as tables of these names."""
 
     def __init__(self, program, data, files):
         self.program, self.data = str(Path(program).resolve()), str(data)
@@ -109,7 +112,7 @@ class Server:
     def __enter__(self):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+            port = self.port = free.getsockname()[1]
         self.process = subprocess.Popen(
             [self.program, "serve", "--data-dir", self.data, "--threads", THREADS, "--listen", f"127.0.0.1:{port}"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

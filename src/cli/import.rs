@@ -27,7 +27,7 @@ pub struct Import {
 impl Import {
     pub fn run(self) -> Result<()> {
         let engine = Engine::open(&self.engine.config())?;
-        let session = engine.session("cohort", "cohort")?;
+        let session = engine.local_session()?;
         let bar = ProgressBar::new_spinner().with_style(
             ProgressStyle::with_template("{spinner} {msg} rows  {elapsed}")
                 .unwrap_or_else(|_| ProgressStyle::default_spinner()),

@@ -1,6 +1,9 @@
 //! `cohort serve`: the server, until it is told to stop.
 
+use std::env::VarError;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
@@ -8,18 +11,33 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{EngineArgs, demo, runtime};
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
-use crate::server::{Options, Server};
+use crate::server::{Monitor, Options, Server, Tls};
 
 #[derive(Debug, Args)]
 pub struct Serve {
     #[command(flatten)]
     engine: EngineArgs,
-    /// Address to listen on; without users only this machine may connect
+    /// Address to listen on; until a superuser has a password only this machine may connect
     #[arg(long, value_name = "HOST:PORT", env = "COHORT_LISTEN", default_value = "127.0.0.1:5433")]
     listen: String,
     /// Connections at most
     #[arg(long, value_name = "N", default_value_t = 100)]
     max_connections: usize,
+    /// File whose first line becomes the password of the superuser "cohort", unless it has one; or COHORT_PASSWORD
+    #[arg(long, value_name = "FILE", env = "COHORT_PASSWORD_FILE")]
+    password_file: Option<PathBuf>,
+    /// Certificate chain as PEM: connections can be encrypted
+    #[arg(long, value_name = "FILE", env = "COHORT_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key as PEM: PKCS#8, PKCS#1 or SEC1
+    #[arg(long, value_name = "FILE", env = "COHORT_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Refuse connections that are not encrypted
+    #[arg(long, requires = "tls_cert")]
+    tls_required: bool,
+    /// Address of a second port with /metrics for Prometheus and /healthz; whoever reaches it may read them
+    #[arg(long, value_name = "HOST:PORT", env = "COHORT_METRICS_LISTEN")]
+    metrics_listen: Option<String>,
     /// Generate the demo shop if it is not there
     #[arg(long)]
     demo: bool,
@@ -46,13 +64,26 @@ const TO_TRY: &str = "
 
 impl Serve {
     pub fn run(self) -> Result<()> {
-        let listen = loopback(&self.listen)?;
+        let listen = address(&self.listen)?;
+        let tls = match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => Some(Tls::load(cert, key, self.tls_required)?),
+            _ => None,
+        };
         let engine = Engine::open(&self.engine.config())?;
+        if let Some(password) = self.password()?
+            && !engine.set_first_password(&password)?
+        {
+            tracing::info!("the superuser has a password already: the given one is not used");
+        }
         let runtime = runtime()?;
         runtime.block_on(async {
             // The port is taken before the demo is made, so that a second server fails at once.
-            let options = Options { listen, max_connections: self.max_connections };
-            let server = Server::bind(engine.clone(), options).await?;
+            let options = Options { listen, max_connections: self.max_connections, tls: tls.clone() };
+            let server = Server::bind(Arc::clone(&engine), options).await?;
+            let monitor = match &self.metrics_listen {
+                Some(listen) => Some(Monitor::bind(Arc::clone(&engine), address(listen)?).await?),
+                None => None,
+            };
             if self.demo {
                 println!("{}", demo::load(&engine, self.demo_scale)?);
             }
@@ -63,8 +94,13 @@ impl Serve {
                 println!("{TO_TRY}");
             }
             let shutdown = CancellationToken::new();
+            if let Some(monitor) = monitor {
+                println!("metrics at: http://{}/metrics", monitor.local_addr()?);
+                tokio::spawn(monitor.run(shutdown.clone()));
+            }
             tokio::select! {
                 done = server.run(shutdown.clone()) => done,
+                done = reloaded(tls) => done,
                 done = async {
                     stopped().await?;
                     println!("shutting down");
@@ -74,24 +110,40 @@ impl Serve {
             }
         })
     }
+
+    /// The password for the first superuser, if one is given.
+    fn password(&self) -> Result<Option<String>> {
+        if let Some(file) = &self.password_file {
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| Error::new(Kind::Io, format!("{}: {error}", file.display())))?;
+            return Ok(Some(text.lines().next().unwrap_or_default().to_owned()));
+        }
+        match std::env::var("COHORT_PASSWORD") {
+            Ok(password) => Ok(Some(password)),
+            Err(VarError::NotPresent) => Ok(None),
+            Err(VarError::NotUnicode(_)) => Err(Error::invalid("COHORT_PASSWORD is not text in UTF-8")),
+        }
+    }
 }
 
-/// The address, if nobody but this machine can reach it.
-fn loopback(listen: &str) -> Result<SocketAddr> {
+fn address(listen: &str) -> Result<SocketAddr> {
     let mut addresses = listen.to_socket_addrs().map_err(|error| {
         Error::invalid(format!("--listen {listen}: {error}")).hint("write HOST:PORT, such as 127.0.0.1:5433")
     })?;
-    let Some(address) = addresses.next() else {
-        return Err(Error::invalid(format!("--listen {listen} is no address")));
-    };
-    if !address.ip().is_loopback() {
-        return Err(Error::new(
-            Kind::Denied,
-            format!("no users are configured, so {listen} would let anyone in: only loopback addresses are served"),
-        )
-        .hint("listen on 127.0.0.1 or [::1], and reach it from elsewhere through an SSH tunnel: ssh -L 5433:127.0.0.1:5433 HOST"));
+    addresses.next().ok_or_else(|| Error::invalid(format!("--listen {listen} is no address")))
+}
+
+/// Reads the certificate again at each SIGHUP.
+async fn reloaded(tls: Option<Arc<Tls>>) -> Result<()> {
+    let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+    while hangup.recv().await.is_some() {
+        match tls.as_ref().map(|tls| tls.reload()) {
+            Some(Ok(())) => tracing::info!("the certificate was read again"),
+            Some(Err(error)) => tracing::error!(%error, "the certificate could not be read again: the old one stays"),
+            None => tracing::info!("there is nothing to read again"),
+        }
     }
-    Ok(address)
+    std::future::pending().await
 }
 
 /// Waits for SIGINT or SIGTERM.
@@ -108,10 +160,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_loopback_is_served_without_users() {
-        assert!(loopback("127.0.0.1:0").is_ok());
-        assert!(loopback("[::1]:0").is_ok());
-        assert_eq!(loopback("0.0.0.0:5433").unwrap_err().kind, Kind::Denied);
-        assert!(loopback("nonsense").is_err());
+    fn an_address_is_a_host_and_a_port() {
+        assert!(address("127.0.0.1:0").is_ok());
+        assert!(address("[::1]:0").is_ok());
+        assert!(address("nonsense").is_err());
     }
 }

@@ -42,7 +42,7 @@ impl Sql {
         let runtime = runtime()?;
         let target = match &self.url {
             Some(url) => Target::Server(runtime.block_on(connect(url))?),
-            None => Target::Here(Arc::new(Engine::open(&self.engine.config())?.session("cohort", "cohort")?)),
+            None => Target::Here(Arc::new(Engine::open(&self.engine.config())?.local_session()?)),
         };
         if !self.commands.is_empty() {
             return self.commands.iter().try_for_each(|sql| runtime.block_on(target.run(sql)));
@@ -161,6 +161,10 @@ async fn run_here(session: &Session, sql: &str) -> Result<()> {
             match session.execute(&prepared, Vec::new(), &run).await? {
                 Answer::Done(tag) => say(&tag)?,
                 Answer::Rows(rows, _) => print(rows).await?,
+                Answer::CopyOut(..) | Answer::CopyIn(_) => {
+                    let message = "COPY needs a client that reads and writes files";
+                    return Err(Error::unsupported(message).hint("use psql's \\copy with a server, or cohort import"));
+                }
             }
             Ok::<_, Error>(())
         };

@@ -6,9 +6,11 @@ use std::task::{Context, Poll};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use futures::Stream;
+use futures::stream;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::engine::copy::{CopyIn, CopyOptions};
 use crate::error::Result;
 
 /// The outcome of one statement.
@@ -17,6 +19,10 @@ pub enum Answer {
     Rows(Rows, &'static str),
     /// No rows; the whole command tag: `CREATE MODEL`, `INSERT 0 5` …
     Done(String),
+    /// Rows that the client takes as a file: `COPY … TO STDOUT`.
+    CopyOut(Rows, Box<CopyOptions>),
+    /// A table that waits for the client's file: `COPY … FROM STDIN`.
+    CopyIn(Box<CopyIn>),
 }
 
 /// Rows on their way from the engine's own threads, at most two batches ahead of the reader.
@@ -24,15 +30,38 @@ pub enum Answer {
 /// Dropping it stops the query.
 pub struct Rows {
     pub schema: SchemaRef,
-    pub(super) batches: mpsc::Receiver<Result<RecordBatch>>,
-    pub(super) _stop: tokio_util::sync::DropGuard,
+    /// Rows of a BINARY cursor: they are sent in binary whatever the protocol.
+    pub binary: bool,
+    batches: Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send + Sync>>,
+}
+
+impl Rows {
+    /// Batches as they are made, and what stops their making.
+    pub(super) fn running(
+        schema: SchemaRef,
+        mut batches: mpsc::Receiver<Result<RecordBatch>>,
+        stop: DropGuard,
+    ) -> Self {
+        let batches = stream::poll_fn(move |cx| {
+            let _held = &stop;
+            batches.poll_recv(cx)
+        });
+        Self::of(schema, batches)
+    }
+
+    pub(super) fn of(
+        schema: SchemaRef,
+        batches: impl Stream<Item = Result<RecordBatch>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { schema, binary: false, batches: Box::pin(batches) }
+    }
 }
 
 impl Stream for Rows {
     type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.batches.poll_recv(cx)
+        self.batches.as_mut().poll_next(cx)
     }
 }
 

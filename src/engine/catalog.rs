@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProvider, SchemaProvider, TableProvider};
-use datafusion::datasource::ViewTable;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 
+use crate::engine::guarded::{Behind, Guarded};
 use crate::engine::statement::parse_sql;
 use crate::engine::system_tables::SystemTables;
 use crate::error::{Error, Result};
@@ -81,8 +81,8 @@ impl CatalogProvider for Catalog {
         if name == SystemTables::SCHEMA {
             return Some(Arc::clone(&self.system) as Arc<dyn SchemaProvider>);
         }
-        if let Some(schema) = self.extra.schema(name) {
-            return Some(schema);
+        if let Some(inner) = self.extra.schema(name) {
+            return Some(inner);
         }
         let known = self.store.schemas().ok()?.iter().any(|schema| schema == name);
         known.then(|| {
@@ -117,15 +117,19 @@ impl Debug for Schema {
 }
 
 impl Schema {
+    /// The relation, to be used by whoever may: see [`Guarded`].
     async fn provider(&self, relation: Relation) -> Result<Arc<dyn TableProvider>> {
-        match &relation.kind {
-            RelationKind::Table(_) => Ok(Arc::new(LakeTable::new(Arc::clone(&self.store), relation)?)),
+        let behind = match &relation.kind {
+            RelationKind::Table(_) => {
+                Behind::Table(Arc::new(LakeTable::new(Arc::clone(&self.store), relation.clone())?))
+            }
             RelationKind::View { sql } => {
                 let planner = self.planner.get().ok_or_else(|| Error::internal("a view was read before the start"))?;
-                let plan = planner.statement_to_plan(parse_sql(sql)?).await?;
-                Ok(Arc::new(ViewTable::new(plan, Some(sql.clone()))))
+                let plan = Box::new(planner.statement_to_plan(parse_sql(sql)?).await?);
+                Behind::View { sql: sql.clone(), columns: Arc::clone(plan.schema().inner()), plan }
             }
-        }
+        };
+        Ok(Arc::new(Guarded { relation, behind }))
     }
 }
 

@@ -9,18 +9,24 @@ use datafusion::logical_expr::{CreateMemoryTable, CreateView, DdlStatement};
 use datafusion::sql::resolve::resolve_table_references;
 
 use crate::engine::catalog::CATALOG;
+use crate::engine::rights::Rights;
 use crate::engine::statement::parse_sql;
 use crate::engine::system_tables::SystemTables;
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{IfExists, RelationKind, RelationType, fill};
+use crate::storage::{IfExists, Relation, RelationKind, RelationType, fill};
 
 /// Runs a definition. `view` is the query of a CREATE VIEW as it was written.
 pub async fn run(session: &Session, definition: DdlStatement, view: Option<&str>, run: &Run) -> Result<Answer> {
-    let store = &session.engine.store;
+    let (store, rights) = (&session.engine.store, session.rights()?);
+    let object = object(&definition);
     let tag = match definition {
         // CREATE TABLE, with or without AS.
-        DdlStatement::CreateMemoryTable(table) => return create_table(session, table, run).await,
+        DdlStatement::CreateMemoryTable(table) => {
+            let answer = create_table(session, table, run).await?;
+            session.audit("CREATE TABLE", &object);
+            return Ok(answer);
+        }
         // CREATE VIEW
         DdlStatement::CreateView(definition) => {
             create_view(session, definition, view.unwrap_or_default())?;
@@ -32,7 +38,8 @@ pub async fn run(session: &Session, definition: DdlStatement, view: Option<&str>
             if is_virtual(name) {
                 return Err(Error::new(Kind::SchemaExists, format!("schema \"{name}\" already exists")));
             }
-            if !store.create_schema(name, schema.if_not_exists)? {
+            rights.must_create_schemas()?;
+            if !store.create_schema(name, schema.if_not_exists, rights.role())? {
                 run.notice(format!("schema \"{name}\" already exists, skipping"));
             }
             "CREATE SCHEMA"
@@ -53,6 +60,7 @@ pub async fn run(session: &Session, definition: DdlStatement, view: Option<&str>
                 SchemaReference::Bare { schema } | SchemaReference::Full { schema, .. } => schema.to_string(),
             };
             refuse_virtual(&name)?;
+            rights.must_own_schema(&name)?;
             let models = store.models()?;
             if !store.drop_schema(&name, schema.if_exists, schema.cascade)? {
                 run.notice(format!("schema \"{name}\" does not exist, skipping"));
@@ -64,6 +72,10 @@ pub async fn run(session: &Session, definition: DdlStatement, view: Option<&str>
         }
         // CREATE INDEX: tools that write tables make indexes as well.
         DdlStatement::CreateIndex(index) => {
+            let on = resolve(session, &index.table);
+            if let Some(relation) = store.relation(&on.schema, &on.table)? {
+                rights.must_own(&relation)?;
+            }
             let twice = if index.unique { "; values may be there twice" } else { "" };
             run.warning(
                 format!("no index was made: tables are read without{twice}"),
@@ -73,7 +85,31 @@ pub async fn run(session: &Session, definition: DdlStatement, view: Option<&str>
         }
         other => return Err(Error::unsupported(format!("{} is not supported", spoken(other.name())))),
     };
+    session.audit(tag, &object);
     Ok(Answer::Done(tag.to_owned()))
+}
+
+/// What a definition is about, for the audit log.
+fn object(definition: &DdlStatement) -> String {
+    match definition {
+        DdlStatement::CreateMemoryTable(table) => table.name.to_string(),
+        DdlStatement::CreateView(view) => view.name.to_string(),
+        DdlStatement::CreateCatalogSchema(schema) => schema.schema_name.clone(),
+        DdlStatement::DropTable(table) => table.name.to_string(),
+        DdlStatement::DropView(view) => view.name.to_string(),
+        DdlStatement::DropCatalogSchema(schema) => schema.name.to_string(),
+        DdlStatement::CreateIndex(index) => index.table.to_string(),
+        other => other.name().to_owned(),
+    }
+}
+
+/// Whether the session may make a relation of that name, or put one in the place of `there`.
+fn check_create(rights: &Rights, schema: &str, there: Option<&Relation>, replace: bool) -> Result<()> {
+    rights.must_create_in(schema)?;
+    match there.filter(|_| replace) {
+        Some(there) => rights.must_own(there),
+        None => Ok(()),
+    }
 }
 
 async fn create_table(session: &Session, table: CreateMemoryTable, run: &Run) -> Result<Answer> {
@@ -101,6 +137,9 @@ async fn create_table(session: &Session, table: CreateMemoryTable, run: &Run) ->
     };
     let store = Arc::clone(&session.engine.store);
     let there = store.relation(&name.schema, &name.table)?;
+    let rights = session.rights()?;
+    check_create(&rights, &name.schema, there.as_ref(), exists == IfExists::Replace)?;
+    let owner = rights.role();
     if there.is_some() && exists == IfExists::Keep {
         run.notice(format!("relation \"{}\" already exists, skipping", name.table));
         return Ok(Answer::Done("CREATE TABLE".to_owned()));
@@ -120,7 +159,7 @@ async fn create_table(session: &Session, table: CreateMemoryTable, run: &Run) ->
             if cancel.is_cancelled() {
                 return Err(Error::cancelled());
             }
-            store.create_table(&name.schema, &name.table, writer, exists)?;
+            store.create_table(&name.schema, &name.table, writer, exists, owner)?;
             Ok(rows)
         })
         .await?;
@@ -147,9 +186,12 @@ fn create_view(session: &Session, view: CreateView, query: &str) -> Result<()> {
     }
     let name = resolve(session, &view.name);
     writable(&name)?;
+    let (store, rights) = (&session.engine.store, session.rights()?);
+    let there = store.relation(&name.schema, &name.table)?;
+    check_create(&rights, &name.schema, there.as_ref(), view.or_replace)?;
     refuse_circle(session, &name, query)?;
     let columns = Arc::clone(view.input.schema().inner());
-    session.engine.store.create_view(&name.schema, &name.table, query, columns, view.or_replace)
+    store.create_view(&name.schema, &name.table, query, columns, view.or_replace, rights.role())
 }
 
 /// A view that reads itself, through others too, could never be planned.
@@ -184,6 +226,9 @@ fn drop_relation(
 ) -> Result<()> {
     let name = resolve(session, name);
     writable(&name)?;
+    if let Some(relation) = session.engine.store.relation(&name.schema, &name.table)? {
+        session.rights()?.must_be_allowed_to_drop(&relation)?;
+    }
     if !session.engine.store.drop_relation(&name.schema, &name.table, kind, if_exists)? {
         run.notice(format!("relation \"{}\" does not exist, skipping", name.table));
     }

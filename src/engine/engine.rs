@@ -1,7 +1,7 @@
 //! What all sessions share: the store, the models, the threads and the memory.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use datafusion::catalog::CatalogProviderList;
 use datafusion::common::config::Dialect;
@@ -13,16 +13,22 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::runtime::{Handle, Runtime};
 
+use crate::engine::activity::Activity;
 use crate::engine::catalog::{CATALOG, Catalogs};
 use crate::engine::fitted::FittedModels;
 use crate::engine::lateral::Lateral;
+use crate::engine::login::{Connected, admitted};
 use crate::engine::relations::FunctionPlanner;
+use crate::engine::rights::{Rights, denied};
 use crate::engine::wildcards::Wildcards;
-use crate::engine::{Session, ages, arithmetic, bounded, empty_arrays, literals, pg_catalog, pg_text, text_casts};
+use crate::engine::{
+    Session, ages, arithmetic, barrier, bounded, empty_arrays, identity, literals, pg_catalog, pg_text,
+    privilege_functions, signals, text_casts,
+};
 use crate::error::{Error, Kind, Result};
 use crate::functions::FUNCTIONS;
 use crate::models::Registry;
-use crate::storage::Store;
+use crate::storage::{Object, Privilege, RoleId, Store};
 
 /// How an engine is started.
 #[derive(Debug, Clone)]
@@ -39,6 +45,14 @@ pub struct Engine {
     pub(super) store: Arc<Store>,
     pub(super) registry: Arc<Registry>,
     pub(super) base: SessionState,
+    /// Plans what is kept as SQL: views, training queries, policies.
+    pub(super) planner: Arc<OnceLock<SessionState>>,
+    /// How many sessions of each role there are.
+    pub(super) connected: Arc<Connected>,
+    pub(super) activity: Arc<Activity>,
+    /// Microseconds since 1970, UTC.
+    pub(super) started: i64,
+    pub(super) memory_limit: usize,
     /// Plans run here, so that whoever serves sockets stays responsive. Taken out when the engine is dropped.
     work: Option<Runtime>,
 }
@@ -72,17 +86,34 @@ impl Engine {
         // Kernels share one pool; the first engine of a process sizes it, and its results do not depend on the size.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(config.threads).build_global();
         let registry = Arc::new(Registry::new(Arc::new(FittedModels::new(Arc::clone(&store)))));
-        let base = base_state(config, &store, &registry)?;
-        Ok(Arc::new(Self { store, registry, base, work: Some(work) }))
+        let activity = Arc::default();
+        let (base, planner) = base_state(config, &store, &registry, &activity)?;
+        Ok(Arc::new(Self {
+            store,
+            registry,
+            base,
+            planner,
+            connected: Arc::default(),
+            activity,
+            started: chrono::Utc::now().timestamp_micros(),
+            memory_limit: config.memory_limit,
+            work: Some(work),
+        }))
     }
 
-    /// A session of its own for one connection.
+    /// A session of its own for one connection of a role, which has proved who it is.
     pub fn session(self: &Arc<Self>, user: &str, database: &str) -> Result<Session> {
+        let access = self.store.access();
+        let role = admitted(&access, user)?;
         if database != CATALOG {
             return Err(Error::new(Kind::UnknownDatabase, format!("database \"{database}\" does not exist"))
                 .hint(format!("there is one database, \"{CATALOG}\": connect with dbname={CATALOG}")));
         }
-        Session::new(Arc::clone(self), user)
+        let rights = Rights::of(&self.store, &self.planner, role.id)?;
+        if !rights.has(Object::Database, RoleId::FIRST, Privilege::Connect) {
+            return Err(denied("database", CATALOG).hint("GRANT CONNECT ON DATABASE lets the role in"));
+        }
+        Session::new(Arc::clone(self), role)
     }
 
     /// The threads that plans run on.
@@ -104,7 +135,12 @@ impl Drop for Engine {
 }
 
 /// The state that every session starts from a copy of.
-fn base_state(config: &Config, store: &Arc<Store>, registry: &Arc<Registry>) -> Result<SessionState> {
+fn base_state(
+    config: &Config,
+    store: &Arc<Store>,
+    registry: &Arc<Registry>,
+    activity: &Arc<Activity>,
+) -> Result<(SessionState, Arc<OnceLock<SessionState>>)> {
     let mut settings = SessionConfig::new()
         .with_default_catalog_and_schema(CATALOG, "public")
         .with_create_default_catalog_and_schema(false)
@@ -120,6 +156,7 @@ fn base_state(config: &Config, store: &Arc<Store>, registry: &Arc<Registry>) -> 
     let runtime =
         RuntimeEnvBuilder::new().with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers))).build_arc()?;
     let catalogs = Arc::new(Catalogs::new(Arc::clone(store)));
+    let functions = FunctionPlanner::new(Arc::clone(store), Arc::clone(registry), catalogs.planner());
     let mut rules = Analyzer::default().rules;
     rules.splice(0..0, [Arc::new(Wildcards) as Arc<dyn AnalyzerRule + Send + Sync>, Arc::new(Lateral)]);
     let state = SessionStateBuilder::new()
@@ -128,16 +165,20 @@ fn base_state(config: &Config, store: &Arc<Store>, registry: &Arc<Registry>) -> 
         .with_catalog_list(Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>)
         .with_default_features()
         .with_analyzer_rules(rules)
-        .with_relation_planners(vec![Arc::new(FunctionPlanner::new(Arc::clone(registry), catalogs.planner()))])
+        .with_query_planner(Arc::new(barrier::Planner))
+        .with_relation_planners(vec![Arc::new(functions)])
         .build();
     let mut context = SessionContext::new_with_state(state);
     let list = Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>;
-    pg_catalog::register(&mut context, store, &list, catalogs.planner())?;
+    pg_catalog::register(&mut context, store, activity, &list, catalogs.planner())?;
     pg_text::register(&context);
     ages::register(&context);
     text_casts::register(&mut context);
     literals::register(&mut context)?;
     empty_arrays::register(&context);
+    identity::register(&context);
+    privilege_functions::register(&context, store, &catalogs.planner());
+    signals::register(&context, store, activity);
     bounded::register(&context)?;
     arithmetic::register(&mut context)?;
     for function in FUNCTIONS {
@@ -149,6 +190,7 @@ fn base_state(config: &Config, store: &Arc<Store>, registry: &Arc<Registry>) -> 
         }
     }
     let state = context.state();
-    let _ = catalogs.planner().set(state.clone());
-    Ok(state)
+    let planner = catalogs.planner();
+    let _ = planner.set(state.clone());
+    Ok((state, planner))
 }

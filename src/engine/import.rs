@@ -18,7 +18,7 @@ use crate::engine::definitions::resolve;
 use crate::engine::session::Session;
 use crate::engine::{Engine, Run};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{IfExists, RelationKind};
+use crate::storage::{IfExists, RelationKind, RoleId};
 
 /// Is told how many rows are in so far.
 pub type LoadProgress<'a> = &'a (dyn Fn(u64) + Send + Sync);
@@ -44,6 +44,8 @@ impl Import {
     /// quoted in SQL.
     pub async fn run(&self, session: &Session, run: &Run, progress: LoadProgress<'_>) -> Result<u64> {
         let Some(first) = self.files.first() else { return Err(Error::invalid("no file to import")) };
+        let rights = session.rights()?;
+        rights.must_be_superuser("read files of the server")?;
         let name = resolve(session, &TableReference::parse_str(&self.table));
         let store = Arc::clone(&session.engine.store);
         if !store.schemas()?.contains(&name.schema.to_string()) {
@@ -82,7 +84,7 @@ impl Import {
         match table {
             Some(id) => store.append(id, writer)?,
             None => {
-                store.create_table(&name.schema, &name.table, writer, IfExists::Replace)?;
+                store.create_table(&name.schema, &name.table, writer, IfExists::Replace, rights.role())?;
                 rows
             }
         };
@@ -94,13 +96,13 @@ impl Engine {
     /// Makes a table of generated rows, replacing one of that name.
     pub fn create_table_from(&self, schema: &str, name: &str, comment: &str, batches: &[RecordBatch]) -> Result<u64> {
         let Some(first) = batches.first() else { return Err(Error::internal("a generated table without a batch")) };
-        self.store.create_schema(schema, true)?;
+        self.store.create_schema(schema, true, RoleId::FIRST)?;
         let mut writer = self.store.writer(first.schema())?;
         for batch in batches {
             writer.write(batch)?;
         }
         let rows = writer.rows();
-        self.store.create_table(schema, name, writer, IfExists::Replace)?;
+        self.store.create_table(schema, name, writer, IfExists::Replace, RoleId::FIRST)?;
         self.store.comment(schema, name, Some(comment))?;
         Ok(rows)
     }

@@ -13,7 +13,6 @@ use datafusion::logical_expr::{
 };
 use datafusion::prelude::SessionContext;
 
-use crate::engine::catalog::CATALOG;
 use crate::engine::parameters;
 use crate::engine::session::lock;
 use crate::engine::settings::{Settings, unknown};
@@ -24,9 +23,8 @@ pub fn register(context: &SessionContext) {
     let text = ScalarValue::Utf8(None);
     let yes = ScalarValue::Boolean(Some(true));
     let no = ScalarValue::Boolean(Some(false));
-    let owner = ScalarValue::Utf8(Some(CATALOG.to_owned()));
     let started = ScalarValue::TimestampMicrosecond(Some(Utc::now().timestamp_micros()), Some(Arc::from("UTC")));
-    let constants: [(&[&'static str], ScalarValue); 10] = [
+    let constants: [(&[&'static str], ScalarValue); 9] = [
         // Whatever a client can name, it sees and may use.
         (
             &[
@@ -38,13 +36,11 @@ pub fn register(context: &SessionContext) {
                 "pg_opclass_is_visible",
                 "pg_opfamily_is_visible",
                 "pg_statistics_obj_is_visible",
-                "has_column_privilege",
                 "has_function_privilege",
                 "has_sequence_privilege",
                 "has_type_privilege",
                 "has_language_privilege",
                 "has_tablespace_privilege",
-                "pg_has_role",
                 "pg_advisory_unlock",
             ],
             yes,
@@ -79,8 +75,6 @@ pub fn register(context: &SessionContext) {
             ],
             text,
         ),
-        // Everything belongs to the one who is here from the start.
-        (&["pg_get_userbyid"], owner),
         (&["pg_postmaster_start_time", "pg_conf_load_time"], started),
         (&["pg_my_temp_schema"], ScalarValue::Int32(Some(0))),
         (&["txid_current", "pg_current_xact_id"], ScalarValue::Int64(Some(1))),

@@ -13,21 +13,27 @@ use datafusion::sql::parser::Statement as Sql;
 use datafusion::sql::sqlparser::ast::{self, Ident, TableAlias, TableFactor};
 use futures::FutureExt;
 
+use crate::engine::fitted::must_get_model;
+use crate::engine::guarded::{Note, Says};
+use crate::engine::identity::Identity;
+use crate::engine::rights::Rights;
 use crate::engine::statements::CreateModel;
 use crate::error::{Error, Kind, Result};
 use crate::functions::{Call, Planner, function};
 use crate::models::{Fitted, ModelName, Registry};
+use crate::storage::Store;
 
 /// Plans the relations of [`crate::functions::FUNCTIONS`].
 pub struct FunctionPlanner {
+    store: Arc<Store>,
     registry: Arc<Registry>,
     /// Plans the queries that models were trained on.
     kept: Arc<OnceLock<SessionState>>,
 }
 
 impl FunctionPlanner {
-    pub fn new(registry: Arc<Registry>, kept: Arc<OnceLock<SessionState>>) -> Self {
-        Self { registry, kept }
+    pub fn new(store: Arc<Store>, registry: Arc<Registry>, kept: Arc<OnceLock<SessionState>>) -> Self {
+        Self { store, registry, kept }
     }
 }
 
@@ -69,7 +75,12 @@ impl RelationPlanner for FunctionPlanner {
                 .into());
         };
         let call = Call::new(function.name(), args)?;
-        let plan = plan(call, &mut Context { planner: self, context, lateral })?;
+        let mut context = Context { planner: self, context, lateral, asked: RefCell::default() };
+        let plan = plan(call, &mut context)?;
+        let plan = match context.asked.into_inner() {
+            asked if asked.is_empty() => plan,
+            asked => Note::on(plan, Says::Asks(asked)),
+        };
         // As in Postgres a function is called by its own name unless it is given another. And DataFusion finds columns
         // without any ambiguous as soon as a query in WHERE has some of their names.
         let alias = alias.or_else(|| Some(named(function.name())));
@@ -87,11 +98,25 @@ struct Context<'a> {
     context: &'a mut dyn RelationPlannerContext,
     /// The function stands beside a relation, and may be asked about its rows.
     lateral: bool,
+    /// The models that the function asked for.
+    asked: RefCell<Vec<ModelName>>,
 }
 
 impl Planner for Context<'_> {
     fn registry(&self) -> &Arc<Registry> {
         &self.planner.registry
+    }
+
+    fn model(&self, name: &str) -> Result<Fitted> {
+        let fitted = self.planner.registry.get(name)?;
+        // What is planned for a session is refused here already, before a function tells anything of the model. What is
+        // kept is planned for nobody, and checked as its owner's.
+        let planner = self.planner;
+        if let Some(identity) = self.context.context_provider().options().extensions.get::<Identity>() {
+            Rights::of(&planner.store, &planner.kept, identity.current_role)?.must_ask(&fitted.name)?;
+        }
+        self.asked.borrow_mut().push(fitted.name.clone());
+        Ok(fitted)
     }
 
     fn query(&mut self, query: ast::Query) -> Result<LogicalPlan> {
@@ -129,8 +154,12 @@ impl Planner for Context<'_> {
         // Tables are found in memory: nothing waits.
         let planning = state.statement_to_plan(Sql::Statement(Box::new(query))).now_or_never();
         let plan = planning.ok_or_else(|| Error::internal("planning a training query waits"))?;
-        plan.map_err(|error| {
-            let error = Error::from(error);
+        // Whoever asks a model need not be allowed to read what it was trained on: its owner is.
+        let store = &self.planner.store;
+        let model = must_get_model(store, &fitted.name)?;
+        let rights = Rights::of(store, &self.planner.kept, model.owner)?;
+        let plan = plan.map_err(Error::from).and_then(|plan| rights.checked_as_own(plan));
+        plan.map(|plan| Note::on(plan, Says::Checked)).map_err(|error| {
             if error.kind == Kind::Unsupported {
                 return error;
             }

@@ -1,6 +1,6 @@
 //! One connection's view of the engine: parse, prepare, execute.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,35 +13,42 @@ use datafusion::logical_expr::{DdlStatement, DmlStatement, LogicalPlan, WriteOp}
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as Sql;
 use datafusion::sql::sqlparser::ast;
-use futures::{Stream, StreamExt};
-use tokio::sync::mpsc;
+use futures::{Stream, StreamExt, stream};
 
+use crate::engine::activity::{Entered, shown};
+use crate::engine::block::Block;
+use crate::engine::cursors::Cursors;
 use crate::engine::headings::Headings;
+use crate::engine::identity::Identity;
+use crate::engine::login::Place;
+use crate::engine::rights::Rights;
 use crate::engine::settings::Settings;
+use crate::engine::spare::Spare;
 use crate::engine::statement::{Own, Parsed};
 use crate::engine::suggestions::with_suggestion;
 use crate::engine::{
-    Answer, Engine, Rows, Run, Statement, definitions, headings, parameters, pg_catalog, pg_functions, statement,
+    Answer, Engine, Rows, Run, Statement, Transaction, definitions, headings, parameters, pg_catalog, pg_functions,
+    statement,
 };
 use crate::error::{Error, Kind, Result};
+use crate::storage::{Role, RoleId};
 
 /// One connection.
 pub struct Session {
     pub(super) engine: Arc<Engine>,
     pub(super) context: SessionContext,
-    user: String,
+    identity: Mutex<Identity>,
     pub(super) settings: Arc<Mutex<Settings>>,
-    transaction: Mutex<Transaction>,
-    /// Whether the open block has written: what is written stays, whatever becomes of the block.
-    wrote: AtomicBool,
-}
-
-/// Where a session stands between BEGIN and COMMIT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transaction {
-    Idle,
-    Open,
-    Failed,
+    pub(super) block: Mutex<Block>,
+    pub(super) cursors: Arc<Cursors>,
+    pub(super) spare: Arc<Spare>,
+    /// What PREPARE has given names to.
+    pub(super) prepared: Mutex<BTreeMap<String, Prepared>>,
+    _place: Place,
+    /// Its place among those that others see; `None`: there is no client behind it.
+    pub(super) entered: Mutex<Option<Entered>>,
+    /// The text that was parsed last: what a statement that is prepared next was written in.
+    text: Mutex<Arc<str>>,
 }
 
 /// A statement with its names and types resolved.
@@ -50,6 +57,8 @@ pub struct Prepared(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    /// What others see of it while it runs.
+    text: Arc<str>,
     work: Work,
     columns: Option<SchemaRef>,
     parameters: Vec<DataType>,
@@ -69,12 +78,22 @@ struct Planned {
     /// What was planned, to be planned anew once the store has moved on: a plan reads the state that it was made for.
     sql: Sql,
     generation: u64,
+    /// Whose rights it was checked against.
+    role: RoleId,
 }
 
 impl Prepared {
     /// The columns of its rows; `None`: it returns no rows.
     pub fn columns(&self) -> Option<&SchemaRef> {
         self.0.columns.as_ref()
+    }
+
+    /// The columns of its rows as they are now: those of a FETCH are its cursor's.
+    pub fn columns_in(&self, session: &Session) -> Option<SchemaRef> {
+        match &self.0.work {
+            Work::Own(own) => own.columns_in(session),
+            Work::Plan(_) => self.0.columns.clone(),
+        }
     }
 
     /// The types of $1, $2, …
@@ -84,37 +103,77 @@ impl Prepared {
 }
 
 impl Session {
-    pub(super) fn new(engine: Arc<Engine>, user: &str) -> Result<Self> {
+    pub(super) fn new(engine: Arc<Engine>, role: &Role) -> Result<Self> {
+        let place = Place::take(&engine.connected, role)?;
         let state = SessionStateBuilder::new_from_existing(engine.base.clone()).build();
+        let name: Arc<str> = Arc::from(role.name.as_str());
+        let identity = Identity {
+            session: Arc::clone(&name),
+            current: name,
+            session_role: role.id,
+            current_role: role.id,
+            backend_pid: 0,
+        };
         let session = Self {
             engine,
             context: SessionContext::new_with_state(state),
-            user: user.to_owned(),
-            settings: Arc::new(Mutex::new(Settings::new(user))),
-            transaction: Mutex::new(Transaction::Idle),
-            wrote: AtomicBool::new(false),
+            settings: Arc::new(Mutex::new(Settings::new(&role.name, role.superuser))),
+            identity: Mutex::new(identity.clone()),
+            block: Mutex::default(),
+            cursors: Arc::default(),
+            spare: Arc::default(),
+            prepared: Mutex::default(),
+            _place: place,
+            entered: Mutex::default(),
+            text: Mutex::new(Arc::from("")),
         };
-        session.set_backend_pid(0);
+        identity.store(&session.context);
         pg_functions::register_settings(&session.context, &session.settings);
         Ok(session)
     }
 
-    /// What `pg_backend_pid()` answers.
-    pub fn set_backend_pid(&self, pid: i32) {
-        pg_catalog::register_session(&self.context, &self.user, pid);
+    /// Who the session is now.
+    pub(super) fn identity(&self) -> Identity {
+        lock(&self.identity).clone()
+    }
+
+    /// From here on the session is that.
+    pub(super) fn set_identity(&self, identity: Identity) {
+        let acts_as_itself = identity.current_role == identity.session_role;
+        let access = self.engine.store.access();
+        let is_superuser = access.role(identity.current_role).is_some_and(|role| role.superuser);
+        let mut settings = lock(&self.settings);
+        settings.set_fact("is_superuser", if is_superuser { "on" } else { "off" });
+        settings.set_fact("role", if acts_as_itself { "none" } else { &identity.current });
+        identity.clone().store(&self.context);
+        *lock(&self.identity) = identity;
+    }
+
+    /// What the session may do.
+    pub(super) fn rights(&self) -> Result<Rights> {
+        Rights::of(&self.engine.store, &self.engine.planner, self.identity().current_role)
+    }
+
+    /// A line in the audit log: who did what.
+    pub(super) fn audit(&self, what: &str, object: &str) {
+        let Identity { session, current, backend_pid, .. } = self.identity();
+        tracing::info!(target: "audit", user = %session, role = %current, pid = backend_pid, object, "{what}");
     }
 
     pub fn parse(&self, sql: &str) -> Result<Vec<Statement>> {
+        *lock(&self.text) = shown(sql);
         statement::parse(sql)
     }
 
     /// Resolves names and types. `parameter_types` are those the client declared, in order.
     pub async fn prepare(&self, statement: Statement, parameter_types: &[Option<DataType>]) -> Result<Prepared> {
+        let text = Arc::clone(&lock(&self.text));
+        self.note_active(&text);
         let mut sql = match statement.0 {
             Parsed::Own(own) => {
                 let columns = own.columns();
                 let parameters = own.parameters(self, parameter_types).await?;
-                return Ok(Prepared(Arc::new(Inner { work: Work::Own(own), columns, parameters })));
+                return Ok(Prepared(Arc::new(Inner { text, work: Work::Own(own), columns, parameters })));
             }
             Parsed::Sql(sql) => sql,
         };
@@ -127,11 +186,12 @@ impl Session {
         let generation = self.engine.store.generation();
         let (plan, parameters, columns) = self.plan((*sql).clone(), parameter_types.to_vec(), &Run::new().0).await?;
         let columns = columns.map(|columns| headings.over(columns));
-        let work = Work::Plan(Box::new(Planned { plan, view, sql: *sql, generation }));
-        Ok(Prepared(Arc::new(Inner { work, columns, parameters })))
+        let role = self.identity().current_role;
+        let work = Work::Plan(Box::new(Planned { plan, view, sql: *sql, generation, role }));
+        Ok(Prepared(Arc::new(Inner { text, work, columns, parameters })))
     }
 
-    /// The plan of a statement, the types of its parameters and its columns.
+    /// The plan of a statement as the session may run it, the types of its parameters and its columns.
     ///
     /// Planning can take long and go deep, so it has no place on the threads that serve sockets.
     async fn plan(
@@ -140,11 +200,12 @@ impl Session {
         declared: Vec<Option<DataType>>,
         run: &Run,
     ) -> Result<(LogicalPlan, Vec<DataType>, Option<SchemaRef>)> {
-        let state = self.context.state();
+        let ((state, home), rights) = (self.spare_state(), self.rights()?);
         let planning = async move {
             let (plan, parameters) = parameters::plan(&state, sql, &declared).await?;
-            let plan = pg_catalog::shown(plan, &state)?;
+            let plan = pg_catalog::shown(rights.checked(plan)?, &state)?;
             let columns = columns(&state, &plan)?;
+            home.take_back(state);
             Ok((plan, parameters, columns))
         };
         let planned = self.on_work_threads(run, |_| planning).await;
@@ -153,6 +214,7 @@ impl Session {
 
     /// Runs a prepared statement with its parameters.
     pub async fn execute(&self, prepared: &Prepared, parameters: Vec<ScalarValue>, run: &Run) -> Result<Answer> {
+        self.note_run(&prepared.0.text);
         let (plan, view) = match &prepared.0.work {
             Work::Own(own) => {
                 if self.transaction() == Transaction::Failed && !own.ends_failure() {
@@ -173,13 +235,11 @@ impl Session {
         let plan = if parameters.is_empty() { plan } else { plan.with_param_values(parameters)? };
         match plan {
             LogicalPlan::Ddl(definition) => {
+                self.may_write(&definitions::spoken(definition.name()).replace("MEMORY ", "").replace("CATALOG ", ""))?;
                 self.note_write();
                 definitions::run(self, definition, view.as_deref(), run).await
             }
-            LogicalPlan::Dml(write) => {
-                self.note_write();
-                self.write(write, run).await
-            }
+            LogicalPlan::Dml(write) => Ok(Answer::Done(format!("INSERT 0 {}", self.write(write, run).await?))),
             LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => {
                 Ok(Answer::Rows(self.rows(plan, run).await?, "EXPLAIN"))
             }
@@ -191,9 +251,10 @@ impl Session {
         }
     }
 
-    /// The plan as the store is now: made anew if something was committed since. What it returns stays what it was.
+    /// The plan as the store is now: made anew if something was committed since, or somebody else asks. What it returns stays what it was.
     async fn current_plan(&self, prepared: &Prepared, planned: &Planned, run: &Run) -> Result<LogicalPlan> {
-        if planned.generation == self.engine.store.generation() {
+        let role = self.identity().current_role;
+        if planned.generation == self.engine.store.generation() && planned.role == role {
             return Ok(planned.plan.clone());
         }
         let declared = prepared.parameters().iter().cloned().map(Some).collect();
@@ -209,68 +270,26 @@ impl Session {
     }
 
     /// INSERT: runs to its end, and counts.
-    async fn write(&self, write: DmlStatement, run: &Run) -> Result<Answer> {
-        let verb = match &write.op {
-            WriteOp::Insert(_) => "INSERT 0",
-            other => {
-                return Err(Error::unsupported(format!("{} is not supported yet", other.name().to_uppercase()))
-                    .hint("write the rows you want to keep into a new table: CREATE OR REPLACE TABLE t AS SELECT …"));
-            }
+    pub(super) async fn write(&self, write: DmlStatement, run: &Run) -> Result<u64> {
+        let WriteOp::Insert(_) = &write.op else {
+            return Err(Error::unsupported(format!("{} is not supported yet", write.op.name().to_uppercase()))
+                .hint("write the rows you want to keep into a new table: CREATE OR REPLACE TABLE t AS SELECT …"));
         };
+        self.may_write("INSERT")?;
+        self.note_write();
         definitions::check_insert(self, &write.table_name)?;
         let state = self.context.state();
-        let count = self
-            .on_work_threads(run, |cancel| async move {
-                let mut stream = Self::stream(state, LogicalPlan::Dml(write), &cancel).await?;
-                let mut count = 0;
-                while let Some(batch) = stream.next().await {
-                    let batch = batch?;
-                    let counts = batch.column(0).as_primitive_opt::<UInt64Type>();
-                    count += counts.map_or(0, |counts| counts.iter().flatten().sum::<u64>());
-                }
-                Ok(count)
-            })
-            .await?;
-        Ok(Answer::Done(format!("{verb} {count}")))
-    }
-
-    pub fn user(&self) -> &str {
-        &self.user
-    }
-
-    pub fn transaction(&self) -> Transaction {
-        *lock(&self.transaction)
-    }
-
-    /// An open block has failed: until its end nothing else runs.
-    pub fn fail_transaction(&self) {
-        let mut transaction = lock(&self.transaction);
-        if *transaction == Transaction::Open {
-            *transaction = Transaction::Failed;
-        }
-    }
-
-    pub(super) fn set_transaction(&self, to: Transaction) {
-        *lock(&self.transaction) = to;
-        if to == Transaction::Idle {
-            self.wrote.store(false, Ordering::Relaxed);
-        }
-    }
-
-    /// ROLLBACK TO brings a failed block back.
-    pub(super) fn reopen_transaction(&self) {
-        *lock(&self.transaction) = Transaction::Open;
-    }
-
-    /// Whether the open block has written.
-    pub(super) fn wrote(&self) -> bool {
-        self.wrote.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn note_write(&self) {
-        if self.transaction() == Transaction::Open {
-            self.wrote.store(true, Ordering::Relaxed);
-        }
+        self.on_work_threads(run, |cancel| async move {
+            let mut stream = Self::stream(state, LogicalPlan::Dml(write), &cancel).await?;
+            let mut count = 0;
+            while let Some(batch) = stream.next().await {
+                let batch = batch?;
+                let counts = batch.column(0).as_primitive_opt::<UInt64Type>();
+                count += counts.map_or(0, |counts| counts.iter().flatten().sum::<u64>());
+            }
+            Ok(count)
+        })
+        .await
     }
 
     pub fn setting(&self, name: &str) -> Option<String> {
@@ -290,6 +309,21 @@ impl Session {
     /// Those of them that changed since the last call.
     pub fn take_changed_settings(&self) -> Vec<(&'static str, String)> {
         lock(&self.settings).take_changed()
+    }
+
+    /// The columns of a cursor, and whether they are sent in binary.
+    pub fn cursor(&self, name: &str) -> Option<(SchemaRef, bool)> {
+        self.cursors.columns(name)
+    }
+
+    /// Closes a cursor, if there is one of that name.
+    pub fn close_cursor(&self, name: &str) {
+        self.cursors.close(name);
+    }
+
+    /// What PREPARE gave this name to.
+    pub fn named_statement(&self, name: &str) -> Option<Prepared> {
+        lock(&self.prepared).get(name).cloned()
     }
 
     pub fn statement_timeout(&self) -> Option<Duration> {
@@ -381,11 +415,7 @@ fn columns(state: &SessionState, plan: &LogicalPlan) -> Result<Option<SchemaRef>
 
 /// Rows that are there already.
 pub(super) fn ready(batch: datafusion::arrow::record_batch::RecordBatch) -> Rows {
-    let (send, batches) = mpsc::channel(1);
-    let schema = batch.schema();
-    // The channel has room for one, and its receiver is in our hand.
-    let _ = send.try_send(Ok(batch));
-    Rows { schema, batches, _stop: tokio_util::sync::CancellationToken::new().drop_guard() }
+    Rows::of(batch.schema(), stream::iter([Ok(batch)]))
 }
 
 const _: fn() = || {

@@ -1,6 +1,6 @@
 //! A session's settings: the ones that clients expect of a Postgres server, and DataFusion's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,8 +63,10 @@ const SETTINGS: &[Setting] = &[
     setting("max_connections", "100", Access::Fact),
     setting("max_identifier_length", "63", Access::Fact),
     setting("max_index_keys", "32", Access::Fact),
-    setting("password_encryption", "scram-sha-256", Access::Free),
+    setting("password_encryption", "scram-sha-256", Access::Fact),
+    setting("role", "none", Access::Fact),
     setting("row_security", "on", Access::Free),
+    setting("scram_iterations", "4096", Access::Fact),
     setting("search_path", "\"$user\", public", Access::Reported),
     setting("server_encoding", "UTF8", Access::ReportedFact),
     setting("server_version", "16.6", Access::ReportedFact),
@@ -87,19 +89,44 @@ const REPORTED_SPELLING: [(&str, &str); 3] =
 /// One session's values.
 pub struct Settings {
     values: BTreeMap<String, String>,
+    /// What the transaction block at hand sets for itself alone.
+    local: BTreeMap<String, String>,
     changed: Vec<&'static str>,
 }
 
+/// The values of a moment, to come back to.
+#[derive(Debug, Clone)]
+pub struct Saved {
+    values: BTreeMap<String, String>,
+    local: BTreeMap<String, String>,
+}
+
 impl Settings {
-    pub fn new(user: &str) -> Self {
-        let values = [("session_authorization".to_owned(), user.to_owned())];
-        Self { values: values.into(), changed: Vec::new() }
+    pub fn new(user: &str, is_superuser: bool) -> Self {
+        let mut settings = Self { values: BTreeMap::new(), local: BTreeMap::new(), changed: Vec::new() };
+        settings.set_fact("session_authorization", user);
+        settings.set_fact("is_superuser", if is_superuser { "on" } else { "off" });
+        settings.changed.clear();
+        settings
+    }
+
+    /// Notes what no client may set.
+    pub fn set_fact(&mut self, name: &'static str, value: &str) {
+        let before = self.values.insert(name.to_owned(), value.to_owned());
+        let is_reported = find(name).is_some_and(|setting| setting.access == Access::ReportedFact);
+        if is_reported && before.as_deref() != Some(value) {
+            self.changed.push(name);
+        }
     }
 
     /// The value, or `None` for an unknown name.
     pub fn get(&self, name: &str) -> Option<String> {
         let name = name.to_lowercase();
-        self.values.get(&name).cloned().or_else(|| find(&name).map(|setting| setting.default.to_owned()))
+        self.local
+            .get(&name)
+            .or_else(|| self.values.get(&name))
+            .cloned()
+            .or_else(|| find(&name).map(|setting| setting.default.to_owned()))
     }
 
     /// Sets a value; `None` is back to the default.
@@ -133,13 +160,69 @@ impl Settings {
         if setting.access == Access::Reported {
             self.changed.push(setting.name);
         }
+        self.local.remove(&name);
         self.values.insert(name, value);
         Ok(())
     }
 
+    /// Sets a value for the transaction block at hand.
+    pub fn set_local(&mut self, name: &str, value: Option<&str>, context: &SessionContext) -> Result<()> {
+        let name = name.to_lowercase();
+        let before = self.values.get(&name).cloned();
+        self.set(&name, value, context)?;
+        let local = match before {
+            Some(before) => self.values.insert(name.clone(), before),
+            None => self.values.remove(&name),
+        };
+        self.local.extend(local.map(|value| (name, value)));
+        Ok(())
+    }
+
+    pub fn saved(&self) -> Saved {
+        Saved { values: self.values.clone(), local: self.local.clone() }
+    }
+
+    /// Everything as it was then.
+    pub fn restore(&mut self, saved: Saved, context: &SessionContext) {
+        let names: BTreeSet<String> = self
+            .values
+            .keys()
+            .chain(self.local.keys())
+            .chain(saved.values.keys())
+            .chain(saved.local.keys())
+            .cloned()
+            .collect();
+        let before: Vec<(String, Option<String>)> =
+            names.into_iter().map(|name| (name.clone(), self.get(&name))).collect();
+        (self.values, self.local) = (saved.values, saved.local);
+        for (name, before) in before {
+            let now = self.get(&name);
+            if now == before {
+                continue;
+            }
+            // It was accepted once, so it is accepted again.
+            let _ = checked(&name, now.as_deref().unwrap_or_default(), context);
+            self.changed
+                .extend(find(&name).filter(|setting| setting.access == Access::Reported).map(|setting| setting.name));
+        }
+    }
+
+    /// The transaction block is over, and what it set for itself.
+    pub fn end_local(&mut self, context: &SessionContext) {
+        self.restore(Saved { values: self.values.clone(), local: BTreeMap::new() }, context);
+    }
+
+    /// Whether statements may only read: as the block says, or else as blocks are by default.
+    pub fn is_read_only(&self) -> bool {
+        let local = self.local.get("transaction_read_only");
+        local.or_else(|| self.values.get("default_transaction_read_only")).is_some_and(|value| is_on(value))
+    }
+
     pub fn reset_all(&mut self, context: &SessionContext) -> Result<()> {
-        let changed: Vec<String> =
-            self.values.keys().filter(|name| *name != "session_authorization").cloned().collect();
+        let is_fact = |name: &str| {
+            find(name).is_some_and(|setting| matches!(setting.access, Access::Fact | Access::ReportedFact))
+        };
+        let changed: Vec<String> = self.values.keys().filter(|name| !is_fact(name)).cloned().collect();
         changed.iter().try_for_each(|name| self.set(name, None, context))
     }
 
@@ -148,6 +231,7 @@ impl Settings {
         let mut all: BTreeMap<String, String> =
             SETTINGS.iter().map(|setting| (setting.name.to_owned(), setting.default.to_owned())).collect();
         all.extend(self.values.clone());
+        all.extend(self.local.clone());
         all.into_iter().collect()
     }
 
@@ -238,6 +322,19 @@ fn checked(name: &str, value: &str, context: &SessionContext) -> Result<String> 
             duration(value)?;
             Ok(value.to_owned())
         }
+        "default_transaction_read_only" | "transaction_read_only" => match value.to_ascii_lowercase().as_str() {
+            "off" | "false" | "no" | "0" | "f" | "n" => Ok("off".to_owned()),
+            _ if is_on(value) => Ok("on".to_owned()),
+            _ => Err(Error::invalid(format!("parameter \"{name}\" requires a Boolean value"))),
+        },
+        "default_transaction_isolation" | "transaction_isolation" => {
+            let level = value.to_lowercase();
+            match level.as_str() {
+                "serializable" | "repeatable read" | "read committed" | "read uncommitted" => Ok(level),
+                _ => Err(Error::invalid(format!("invalid value for parameter \"{name}\": \"{value}\""))
+                    .hint("available values: serializable, repeatable read, read committed, read uncommitted")),
+            }
+        }
         "timezone" => {
             let zone = if value.eq_ignore_ascii_case("default") { "UTC" } else { value };
             zone.parse::<datafusion::arrow::array::timezone::Tz>()
@@ -253,6 +350,11 @@ fn checked(name: &str, value: &str, context: &SessionContext) -> Result<String> 
         }
         _ => Ok(value.to_owned()),
     }
+}
+
+/// A switch, in any of the ways that Postgres reads one.
+fn is_on(value: &str) -> bool {
+    matches!(value.to_ascii_lowercase().as_str(), "on" | "true" | "yes" | "1" | "t" | "y")
 }
 
 fn set_datafusion(name: &str, value: Option<&str>, context: &SessionContext) -> Result<()> {
@@ -302,7 +404,7 @@ mod tests {
     #[test]
     fn settings_are_checked_followed_and_reset() {
         let context = SessionContext::new();
-        let mut settings = Settings::new("ann");
+        let mut settings = Settings::new("ann", true);
         settings.set("Application_Name", Some("psql"), &context).unwrap();
         assert_eq!(settings.take_changed(), [("application_name", "psql".to_owned())]);
         assert!(settings.take_changed().is_empty());
@@ -311,5 +413,20 @@ mod tests {
         settings.reset_all(&context).unwrap();
         assert_eq!(settings.get("application_name").as_deref(), Some(""));
         assert_eq!(settings.get("session_authorization").as_deref(), Some("ann"));
+    }
+
+    #[test]
+    fn what_a_block_sets_ends_with_it() {
+        let context = SessionContext::new();
+        let mut settings = Settings::new("ann", false);
+        let before = settings.saved();
+        settings.set("work_mem", Some("8MB"), &context).unwrap();
+        settings.set_local("application_name", Some("brief"), &context).unwrap();
+        settings.take_changed();
+        settings.end_local(&context);
+        assert_eq!(settings.take_changed(), [("application_name", String::new())]);
+        assert_eq!(settings.get("work_mem").as_deref(), Some("8MB"));
+        settings.restore(before, &context);
+        assert_eq!(settings.get("work_mem").as_deref(), Some("4MB"));
     }
 }

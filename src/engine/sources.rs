@@ -1,12 +1,12 @@
 //! Which tables a query reads, and in which state.
 
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::LogicalPlan;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::guarded::table_read;
 use crate::error::Result;
-use crate::storage::{LakeTable, RelationKind, Store};
+use crate::storage::{RelationKind, Store};
 
 /// A table as a model was trained on it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -24,18 +24,11 @@ pub fn sources(plan: &LogicalPlan) -> Result<Vec<Source>> {
     let mut found = Vec::new();
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node
-            && let Ok(provider) = source_as_provider(&scan.source)
-            && let Some(table) = provider.downcast_ref::<LakeTable>()
+            && let Some(relation) = table_read(&scan.source)
+            && let RelationKind::Table(id) = &relation.kind
         {
-            let relation = table.relation();
-            if let RelationKind::Table(id) = &relation.kind {
-                found.push(Source {
-                    schema: relation.schema.clone(),
-                    table: relation.name.clone(),
-                    version: relation.version,
-                    id: id.to_string(),
-                });
-            }
+            let id = id.to_string();
+            found.push(Source { schema: relation.schema, table: relation.name, version: relation.version, id });
         }
         Ok(TreeNodeRecursion::Continue)
     })?;

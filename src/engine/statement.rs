@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::engine::dialect::DIALECT;
-use crate::engine::rewrite::rewrite;
+use crate::engine::rewrite::{rewrite, rewrite_query};
 use crate::engine::statements::STATEMENTS;
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
@@ -46,6 +46,14 @@ pub trait Grammar: Send + Sync {
 pub trait Own: Send + Sync + fmt::Debug {
     /// The columns it answers with; `None`: no rows.
     fn columns(&self) -> Option<SchemaRef> {
+        None
+    }
+    /// The same where they depend on what the session holds.
+    fn columns_in(&self, _session: &Session) -> Option<SchemaRef> {
+        self.columns()
+    }
+    /// The prepared statement that it forgets, which may be one that only the connection knows.
+    fn deallocates(&self) -> Option<&str> {
         None
     }
     /// Whether it runs in a transaction block that has failed.
@@ -220,6 +228,19 @@ fn parse_one(parser: &mut DFParser) -> Result<Parsed> {
     })
 }
 
+/// The query at the parser's position, as a statement of its own.
+pub(super) fn query(parser: &mut Parser) -> Result<Statement> {
+    // The parser would take an INSERT for a query as well.
+    let begins = ["SELECT", "WITH", "VALUES", "TABLE"].iter().any(|word| at_words(parser, &[word]));
+    if !begins && parser.peek_token() != Token::LParen {
+        return parser.expected("a query", parser.peek_token()).map_err(syntax);
+    }
+    let mut query = parser.parse_query().map_err(syntax)?;
+    rewrite_query(&mut query);
+    let query = ast::Statement::Query(query);
+    Ok(Statement(Parsed::Sql(Box::new(Sql::Statement(Box::new(query))))))
+}
+
 pub(super) fn syntax(error: ParserError) -> Error {
     if error == ParserError::RecursionLimitExceeded {
         return too_deep(MAX_DEPTH);
@@ -277,6 +298,16 @@ pub(super) fn check_new_name(name: &str) -> Result<()> {
 
 pub(super) fn folded(ident: &ast::Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+impl Statement {
+    /// The prepared statement that it forgets.
+    pub fn deallocates(&self) -> Option<&str> {
+        match &self.0 {
+            Parsed::Own(own) => own.deallocates(),
+            Parsed::Sql(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Statement {

@@ -1,12 +1,18 @@
 //! Long work on the engine's own threads, and how it is stopped.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use datafusion::common::config::ConfigNonZeroUsize;
+use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
 use futures::StreamExt;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::mpsc;
+use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::bounded::batch_rows;
@@ -17,7 +23,7 @@ use crate::error::{Error, Kind, Result};
 impl Session {
     /// Starts a query on the engine's threads; its rows come as they are made.
     pub(super) async fn rows(&self, plan: LogicalPlan, run: &Run) -> Result<Rows> {
-        let state = self.context.state();
+        let (mut state, home) = self.spare_state();
         let cancel = run.cancel.child_token();
         let (send, batches) = mpsc::channel(2);
         let (started, start) = tokio::sync::oneshot::channel();
@@ -26,7 +32,11 @@ impl Session {
             let opened = tokio::select! {
                 biased;
                 () = stop.cancelled() => Err(Error::cancelled()),
-                opened = Self::stream(state, plan, &stop) => opened,
+                opened = async {
+                    let opened = Self::open(&mut state, plan, &stop).await;
+                    home.take_back(state);
+                    opened
+                } => opened,
             };
             let mut stream = match opened {
                 Ok(stream) => stream,
@@ -52,7 +62,7 @@ impl Session {
             }
         });
         let schema = start.await.map_err(|_| Error::internal("the query's task ended before it began"))??;
-        Ok(Rows { schema, batches, _stop: cancel.drop_guard() })
+        Ok(Rows::running(schema, batches, cancel.drop_guard()))
     }
 
     /// Runs `work` on the engine's threads until it ends, or the run is cancelled, or nobody waits any more; it is given the
@@ -81,10 +91,38 @@ impl Session {
         plan: LogicalPlan,
         cancel: &CancellationToken,
     ) -> Result<SendableRecordBatchStream> {
+        Self::open(&mut state, plan, cancel).await
+    }
+
+    async fn open(
+        state: &mut SessionState,
+        plan: LogicalPlan,
+        cancel: &CancellationToken,
+    ) -> Result<SendableRecordBatchStream> {
         let plan = state.optimize(&plan)?;
-        state.config_mut().options_mut().execution.batch_size = ConfigNonZeroUsize::try_new(batch_rows(&plan)?)?;
-        let physical = state.query_planner().create_physical_plan(&plan, &state).await?;
-        Ok(execute_stream(stoppable(physical, cancel, &state.runtime_env().memory_pool)?, state.task_ctx())?)
+        let rows = ConfigNonZeroUsize::try_new(batch_rows(&plan)?)?;
+        if state.config().options().execution.batch_size != rows {
+            state.config_mut().options_mut().execution.batch_size = rows;
+        }
+        let physical = state.query_planner().create_physical_plan(&plan, state).await?;
+        let context = task_context(state);
+        Ok(execute_stream(stoppable(physical, cancel, &state.runtime_env().memory_pool)?, context)?)
+    }
+}
+
+/// What a running plan has to know of its session. The functions that it calls are in it: none is looked up by name.
+fn task_context(state: &SessionState) -> Arc<TaskContext> {
+    let (session, settings) = (state.session_id().to_owned(), state.config().clone());
+    let none = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
+    let runtime = Arc::clone(state.runtime_env());
+    Arc::new(TaskContext::new(None, session, settings, none.0, none.1, none.2, none.3, runtime))
+}
+
+/// Does what takes long and must not be given up half-way, while other tasks of this thread go on elsewhere.
+pub(super) fn not_in_the_way<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
+        _ => work(),
     }
 }
 

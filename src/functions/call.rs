@@ -16,6 +16,8 @@ use crate::models::{Fitted, Registry};
 /// What a function needs from whoever plans the query around it.
 pub trait Planner {
     fn registry(&self) -> &Arc<Registry>;
+    /// The model of that name, for whoever may ask it.
+    fn model(&self, name: &str) -> Result<Fitted>;
     fn query(&mut self, query: ast::Query) -> Result<LogicalPlan>;
     /// A constant expression: literals, parameters, arrays and functions of them.
     fn constant(&mut self, expr: ast::Expr) -> Result<Expr>;
@@ -82,7 +84,7 @@ impl Call {
         let function = self.function;
         match self.next("model") {
             Some(ast::Expr::Value(value)) => match value.value.into_string() {
-                Some(name) => planner.registry().get(&name),
+                Some(name) => planner.model(&name),
                 None => {
                     Err(Error::new(Kind::WrongType, format!("{function}() wants the model's name as a text first")))
                 }

@@ -40,6 +40,10 @@ impl Function for Evaluate {
                 ),
                 ("davies_bouldin_index, mean_squared_distance", "kmeans, on standardised columns"),
                 (
+                    "root_mean_squared_error, mean_absolute_error, mean_squared_error, r2_score",
+                    "explicit ratings; the baseline foretells each customer's own mean",
+                ),
+                (
                     "ndcg_at_10, recall_at_10, precision_at_10, map_at_10, hit_rate_at_10",
                     "recommenders; evaluate_ranking() has more",
                 ),
@@ -96,12 +100,12 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     }
 }
 
-/// The inputs and the label. Of a recommender only customer and product are needed.
+/// What the model answers for, and the truth: the label, or the rating where ratings are foretold.
 fn evaluated_inputs(fitted: &Fitted) -> Vec<Input> {
     let signature = fitted.model.signature();
-    let mut inputs = signature.inputs.clone();
-    if fitted.model.recommender().is_some() {
-        inputs.truncate(2);
+    let mut inputs = signature.asked().to_vec();
+    if fitted.model.recommender().is_some_and(|recommender| recommender.history().names.recipe.explicit) {
+        inputs.extend(signature.inputs.iter().find(|input| input.role == "rating").cloned());
     }
     if let Some(label) = &signature.label {
         inputs.push(Input { name: label.clone(), data_type: String::new(), role: "label".to_owned() });

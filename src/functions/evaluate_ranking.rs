@@ -60,7 +60,7 @@ impl Function for EvaluateRanking {
                     "'all'; by activity also 'cold', customers who are not in the training data, 'warm', those with fewer \
                      products there than the median customer, and 'heavy', those with as many or more",
                 ),
-                ("metric", "ndcg, recall, precision, map, mrr, hit_rate, novelty, coverage, gini"),
+                ("metric", "ndcg, recall, precision, f1, map, mrr, hit_rate, novelty, coverage, gini"),
                 ("k", "length of the ranking"),
                 (
                     "value",

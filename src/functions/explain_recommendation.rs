@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Column, ExprSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit};
@@ -12,6 +12,7 @@ use crate::frame::Side;
 use crate::functions::call::as_relation;
 use crate::functions::constant::KeyType;
 use crate::functions::function::{Doc, Function, Relation};
+use crate::functions::live::{fresh, with_live};
 use crate::functions::model_function::ModelFunction;
 use crate::functions::nodes::unnested;
 use crate::functions::recommend::{keys, list_of, recommender};
@@ -30,8 +31,8 @@ impl Function for ExplainRecommendation {
             summary: "Why a customer is recommended a product: what each product that they had adds to its score. The \
                       contributions sum to the score that recommend() gives.",
             syntax: &[
-                "explain_recommendation('model', customer_id, product_id [, k => …])",
-                "explain_recommendation('model', (SELECT customer_id, product_id …) [, k => …])",
+                "explain_recommendation('model', customer_id, product_id [, options])",
+                "explain_recommendation('model', (SELECT customer_id, product_id …) [, options])",
             ],
             arguments: &[
                 ("model", "a model that recommends and can tell why: name, or name@version"),
@@ -45,6 +46,11 @@ impl Function for ExplainRecommendation {
                     "k",
                     "keep as many products, those that add or take away most, and sum up the others in a last line; all \
                      by default",
+                ),
+                (
+                    "fresh",
+                    "as of recommend(): where the tables of the training have changed, customers are explained by what \
+                     they have done by now; false: as trained",
                 ),
             ],
             returns: &[
@@ -69,19 +75,23 @@ impl Function for ExplainRecommendation {
     }
 }
 
-/// `explanation_rows('m@3', user, item, k, must_be_known)`: a list of contributions for each pair; k NULL: all.
+/// `explanation_rows('m@3', user, item, k, must_be_known, live)`: a list of contributions for each pair; k NULL: all.
 fn rows_function() -> ModelFunction {
     ModelFunction {
         name: "explanation_rows",
         returns: |fitted, _| Ok(list_of(explanation_fields(recommender(fitted)?.history().items.data_type()))),
         run: |fitted, given| {
             let (users, items) = (given.array(0)?, given.array(1)?);
+            let live = given.array(4)?;
+            let live = live.as_list_opt::<i32>();
             if given.truth(3)? == Some(true) {
-                check_known(fitted, Side::User, &users)?;
+                if live.is_none_or(|live| live.null_count() > 0) {
+                    check_known(fitted, Side::User, &users)?;
+                }
                 check_known(fitted, Side::Item, &items)?;
             }
             let k = if given.scalar(2)?.is_null() { None } else { Some(given.k(2)?) };
-            Ok(Arc::new(explain(recommender(fitted)?, &users, &items, k)?) as ArrayRef)
+            Ok(Arc::new(explain(recommender(fitted)?, &users, &items, live, k)?) as ArrayRef)
         },
         rewrite: None,
     }
@@ -110,22 +120,27 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
             fitted.asked, users.column, items.column
         ))
     };
+    let mut only = None;
     let (input, must_be_known) = match as_relation(call.next("user").ok_or_else(wanted)?, planner)? {
         Ok(plan) => (pairs(plan, &users, &items)?, false),
         Err(user) => {
             let user = users.one(planner.constant_or_beside(user)?)?;
             let item = items.one(planner.constant_or_beside(call.next("item").ok_or_else(wanted)?)?)?;
             let beside = user.contains_outer() || item.contains_outer();
+            only = Some(user.clone());
             let pair = vec![user.alias(users.column), item.alias(items.column)];
             (LogicalPlanBuilder::empty(true).project(pair)?.build()?, !beside)
         }
     };
     let k = call.option(planner, "k", &DataType::Int64)?;
-    call.finish(&["k"])?;
+    let fresh = fresh(&mut call, planner)?;
+    call.finish(&["k", "fresh"])?;
 
+    let names = recommender(&fitted)?.history().names.clone();
+    let (input, live) = with_live(planner, &fitted, &names, input, only.as_ref(), fresh)?;
     let column = |keys: &KeyType| Expr::Column(Column::new_unqualified(keys.column));
     let k = k.unwrap_or_else(|| lit(ScalarValue::Int64(None)));
-    let args = vec![lit(fitted.name.to_string()), column(&users), column(&items), k, lit(must_be_known)];
+    let args = vec![lit(fitted.name.to_string()), column(&users), column(&items), k, lit(must_be_known), live];
     let list = Arc::new(rows_function().udf(planner.registry())).call(args);
     let parts = ["because_item", "contribution", "share"].map(|name| (name, name));
     unnested(input, &[users.column, items.column], list, &parts)

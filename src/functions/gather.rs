@@ -86,6 +86,11 @@ impl Gather {
     }
 }
 
+/// Whether an aggregate is one of these.
+pub fn is_gather(aggregate: &AggregateUDF) -> bool {
+    aggregate.inner().downcast_ref::<Bound>().is_some()
+}
+
 #[derive(Clone)]
 struct Bound {
     gather: Gather,

@@ -1,17 +1,27 @@
 //! What customers have done by now, beside each of them: the query of the training, over the tables as they are.
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::functions::core::expr_fn::named_struct;
 use datafusion::functions_aggregate::expr_fn::array_agg;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, lit};
 
 use crate::error::{Error, Kind, Result};
-use crate::functions::Planner;
+use crate::functions::{Call, Planner};
 use crate::models::{Fitted, LIVE_FIELDS, Names};
 
 /// The columns that live history comes in until a function has taken it.
 const OWNER: &str = "__live_owner";
 const ROWS: &str = "__live_rows";
+
+/// The option `fresh` of a call.
+pub fn fresh(call: &mut Call, planner: &mut dyn Planner) -> Result<Option<bool>> {
+    match call.option(planner, "fresh", &DataType::Boolean)? {
+        None => Ok(None),
+        Some(Expr::Literal(ScalarValue::Boolean(Some(fresh)), _)) => Ok(Some(fresh)),
+        Some(_) => Err(Error::invalid("fresh must be true or false")),
+    }
+}
 
 /// `customers`, and an expression over the answer for the rows of each: a list of [`LIVE_FIELDS`], NULL for who has none.
 ///
@@ -39,10 +49,11 @@ pub fn with_live(
     }
     match planner.training_query(fitted).and_then(|query| rows_of_each(query, names, only)) {
         Ok(live) => {
-            let customer = Expr::Column(Column::new_unqualified(names.user.as_str()));
-            let is_owner = customer.clone().eq(column(OWNER));
+            let is_owner = column(&names.user).eq(column(OWNER));
+            let mut columns: Vec<Expr> = customers.schema().columns().into_iter().map(Expr::Column).collect();
+            columns.push(column(ROWS));
             let joined = LogicalPlanBuilder::from(customers).join_on(live, JoinType::Left, [is_owner])?;
-            Ok((joined.project([customer, column(ROWS)])?.build()?, column(ROWS)))
+            Ok((joined.project(columns)?.build()?, column(ROWS)))
         }
         Err(error) if fresh == Some(true) => Err(error),
         Err(_) => Ok((customers, none)),

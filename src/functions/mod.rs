@@ -27,6 +27,7 @@ mod trial_info;
 pub use call::{Call, Planner};
 pub use function::{Doc, Function, Relation};
 pub use gather::{Gather, Work};
+pub use model_function::asked_model;
 pub use nodes::{ANSWER, list_bytes};
 
 /// Every function. The planner, the registration, the manual and the tests read this list.

@@ -15,6 +15,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::error::{Error, Kind, Result};
+use crate::functions::gather::is_gather;
 use crate::models::{Ask, Fitted, Registry};
 
 /// A scalar function of a model. In a plan the model is a literal, `name@version`, so that a query sees one version
@@ -84,6 +85,22 @@ impl Given<'_> {
             columns.push(column);
         }
         Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+    }
+}
+
+/// The model that an expression asks, by the literal it is named by; an error where it is named by anything else, and
+/// nobody could tell whether it may be asked.
+pub fn asked_model(expr: &Expr) -> Result<Option<&str>> {
+    let (name, args) = match expr {
+        Expr::ScalarFunction(call) if call.func.inner().downcast_ref::<Bound>().is_some() => {
+            (call.func.name(), &call.args)
+        }
+        Expr::AggregateFunction(call) if is_gather(&call.func) => (call.func.name(), &call.params.args),
+        _ => return Ok(None),
+    };
+    match args.first() {
+        Some(Expr::Literal(model, _)) => Ok(model.try_as_str().flatten()),
+        _ => Err(Error::new(Kind::WrongType, format!("{name}() wants the model's name as a text first"))),
     }
 }
 

@@ -107,7 +107,7 @@ pub fn call_with_inputs(
 ) -> Result<Expr> {
     let mut args = vec![lit(fitted.name.to_string())];
     args.extend(before);
-    args.extend(input_args(fitted, &fitted.model.signature().inputs, input)?);
+    args.extend(input_args(fitted, fitted.model.signature().asked(), input)?);
     Ok(function.call(args))
 }
 

@@ -43,6 +43,10 @@ impl Function for Predict {
                     "centroid_id, centroid_distance",
                     "kmeans: the nearest cluster, from 1, and the distance to its middle",
                 ),
+                (
+                    "predicted_<rating>",
+                    "matrix_factorization of explicit ratings: what the customer would give the product",
+                ),
                 ("r_score, f_score, m_score, rfm_score", "rfm: the scores"),
             ],
             example: "SELECT payment_id, predicted_is_fraud_prob\n\
@@ -156,7 +160,7 @@ pub(super) fn scalar_inputs(registry: &Arc<Registry>, args: Vec<Expr>) -> Result
         Some(Expr::Literal(name, _)) => registry.get(name.try_as_str().flatten().unwrap_or_default())?,
         _ => return Err(Error::new(Kind::WrongType, "the model's name must be a text that stands in the query")),
     };
-    let inputs = &fitted.model.signature().inputs;
+    let inputs = fitted.model.signature().asked();
     let args: Vec<Expr> = args.collect();
     let names: Option<Vec<String>> = args.iter().map(name_of).collect();
     let mut named = Vec::with_capacity(inputs.len() * 2);

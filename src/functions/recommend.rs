@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::{Column, ScalarValue};
+use datafusion::common::Column;
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit};
 
@@ -14,7 +14,7 @@ use crate::frame::Side;
 use crate::functions::call::as_relation;
 use crate::functions::constant::KeyType;
 use crate::functions::function::{Doc, Function, Relation};
-use crate::functions::live::with_live;
+use crate::functions::live::{fresh, with_live};
 use crate::functions::model_function::ModelFunction;
 use crate::functions::nodes::{one_row, unnested};
 use crate::functions::{Call, Planner, ask};
@@ -167,11 +167,7 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     let who = call.next("users");
     let has_k = call.has("k");
     let options = ask::arguments(&mut call, planner, &fitted)?;
-    let fresh = match call.option(planner, "fresh", &DataType::Boolean)? {
-        None => None,
-        Some(Expr::Literal(ScalarValue::Boolean(Some(fresh)), _)) => Some(fresh),
-        Some(_) => return Err(Error::invalid("fresh must be true or false")),
-    };
+    let fresh = fresh(&mut call, planner)?;
     call.finish(&[&ask::OPTIONS[..], &["fresh", "items"]].concat())?;
 
     let model = lit(fitted.name.to_string());

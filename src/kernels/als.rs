@@ -184,17 +184,23 @@ pub fn bytes(n_users: usize, n_items: usize, n_entries: usize, factors: usize) -
 const CHANCE: f32 = 0.1;
 /// Smaller where other rows are known: these are to say where the new ones go.
 const FRESH: f32 = 0.01;
+/// Rows that are filled from one stream of chances.
+const RANDOM_ROWS: usize = 1 << 10;
 
 fn beginning(interactions: &Csr, factors: usize, start: Option<Start>, seed: u64) -> Result<(Dense, Dense)> {
     let (n_users, n_items) = (interactions.n_rows, interactions.n_cols);
     let mut users = Dense::zeros(n_users, factors);
     let mut items = Dense::zeros(n_items, factors);
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let spread = if start.is_some() { FRESH } else { CHANCE };
     let width = items.width();
-    for row in items.values_mut().chunks_exact_mut(width) {
-        row[..factors].fill_with(|| spread * rng.sample::<f32, _>(StandardNormal));
-    }
+    // Each block of products has chances of its own, so that it does not matter which thread comes to it.
+    items.values_mut().par_chunks_mut(RANDOM_ROWS * width).enumerate().for_each(|(block, rows)| {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(block as u64);
+        for row in rows.chunks_exact_mut(width) {
+            row[..factors].fill_with(|| spread * rng.sample::<f32, _>(StandardNormal));
+        }
+    });
     let Some(Start { factors: known, users: user_rows, items: item_rows }) = start else {
         return Ok((users, items));
     };

@@ -103,7 +103,7 @@ impl Csr {
 
     /// Fails where a value is below zero or not finite: as evidence of what somebody did it says nothing.
     pub fn check_ratings(&self) -> Result<()> {
-        self.values.iter().try_for_each(|rating| check_rating(*rating))
+        self.values.par_iter().try_for_each(|rating| check_rating(*rating))
     }
 
     /// The number of entries.

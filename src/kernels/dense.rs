@@ -47,8 +47,10 @@ impl Dense {
     /// The first `columns` of every row.
     pub fn to_array(&self, columns: usize) -> Array2<f32> {
         let mut matrix = Array2::zeros((self.n_rows, columns));
-        for (mut row, padded) in matrix.outer_iter_mut().zip(self.values().chunks_exact(self.width.max(1))) {
-            row.assign(&ndarray::aview1(&padded[..columns]));
+        if let Some(values) = matrix.as_slice_mut() {
+            let rows =
+                values.par_chunks_exact_mut(columns.max(1)).zip(self.values().par_chunks_exact(self.width.max(1)));
+            rows.with_min_len(1 << 10).for_each(|(row, padded)| row.copy_from_slice(&padded[..columns]));
         }
         matrix
     }

@@ -10,13 +10,18 @@ use crate::kernels::csr::Csr;
 /// People are counted, not weights: one wholesaler who takes a thousand pieces says less about the next
 /// customer than ten who take one.
 pub fn counts(interactions: &Csr) -> Vec<f64> {
-    let mut counts = vec![0.0; interactions.n_cols];
+    counts_and_weights(interactions).into_iter().map(|(count, _)| count).collect()
+}
+
+/// For each item its [`counts`], and the sum of its weights.
+fn counts_and_weights(interactions: &Csr) -> Vec<(f64, f64)> {
+    let mut sums = vec![(0.0, 0.0); interactions.n_cols];
     for (item, weight) in interactions.columns.iter().zip(&interactions.values) {
-        if *weight > 0.0 {
-            counts[*item as usize] += 1.0;
-        }
+        let (count, weights) = &mut sums[*item as usize];
+        *count += f64::from(u8::from(*weight > 0.0));
+        *weights += f64::from(*weight);
     }
-    counts
+    sums
 }
 
 /// The number of users with a weight above zero for any item.
@@ -24,19 +29,15 @@ pub fn active_users(interactions: &Csr) -> usize {
     (0..interactions.n_rows).filter(|user| interactions.row(*user).1.iter().any(|weight| *weight > 0.0)).count()
 }
 
-/// Every item, best first: by [`counts`], ties by the sum of the weights, then by lower id.
-pub fn ranking(interactions: &Csr) -> Vec<u32> {
-    let counts = counts(interactions);
-    let mut weights = vec![0.0; interactions.n_cols];
-    for (item, weight) in interactions.columns.iter().zip(&interactions.values) {
-        weights[*item as usize] += f64::from(*weight);
-    }
+/// Every item with its count, best first: by [`counts`], ties by the sum of the weights, then by lower id.
+pub fn ranking(interactions: &Csr) -> Vec<(u32, f64)> {
+    let sums = counts_and_weights(interactions);
     let mut items: Vec<u32> = (0..interactions.n_cols as u32).collect();
-    items.sort_by(|a, b| {
-        let (a, b) = (*a as usize, *b as usize);
-        counts[b].total_cmp(&counts[a]).then(weights[b].total_cmp(&weights[a]))
+    items.par_sort_by(|a, b| {
+        let (a, b) = (sums[*a as usize], sums[*b as usize]);
+        b.0.total_cmp(&a.0).then(b.1.total_cmp(&a.1))
     });
-    items
+    items.into_iter().map(|item| (item, sums[item as usize].0)).collect()
 }
 
 /// For each segment the number of its users who had each item: segments × items, as [`counts`] counts; items that none of
@@ -84,14 +85,14 @@ mod tests {
         let entries = [(0, 0, 1000.0), (0, 1, 1.0), (1, 1, 1.0), (1, 2, 5.0), (2, 2, 1.0), (2, 3, 0.0)];
         let interactions = Csr::from_triplets(3, 4, &entries).unwrap();
         assert_eq!(counts(&interactions), [1.0, 2.0, 2.0, 0.0]);
-        assert_eq!(ranking(&interactions), [2, 1, 0, 3]);
+        assert_eq!(ranking(&interactions), [(2, 2.0), (1, 2.0), (0, 1.0), (3, 0.0)]);
         assert_eq!(active_users(&Csr::from_triplets(4, 1, &[(0, 0, 1.0), (2, 0, 0.0)]).unwrap()), 1);
     }
 
     #[test]
     fn ties_go_to_the_lower_id() {
         let interactions = Csr::from_triplets(2, 3, &[(0, 2, 1.0), (1, 1, 1.0), (0, 0, 1.0)]).unwrap();
-        assert_eq!(ranking(&interactions), [0, 1, 2]);
+        assert_eq!(ranking(&interactions), [(0, 1.0), (1, 1.0), (2, 1.0)]);
     }
 
     #[test]

@@ -383,7 +383,8 @@ mod tests {
         let start = Embeddings::random(&traits, 8, 1);
         let found = fit(&shop.had, &traits, start, &OPTIONS, 1, &|_| true).unwrap();
         let share = share_of_own_kind(&shop, &ranked(&shop, &traits, &found, None));
-        let popular: Vec<(u32, f32)> = popularity::ranking(&shop.had)[..10].iter().map(|item| (*item, 0.0)).collect();
+        let popular: Vec<(u32, f32)> =
+            popularity::ranking(&shop.had)[..10].iter().map(|(item, _)| (*item, 0.0)).collect();
         let by_popularity = share_of_own_kind(&shop, &vec![popular; 400]);
         assert!(share > 0.8 && by_popularity < 0.4, "{share}, by popularity {by_popularity}");
     }

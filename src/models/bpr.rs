@@ -3,18 +3,16 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Fields, Float32Type};
-use datafusion::arrow::record_batch::RecordBatch;
 use ndarray::{Array1, ArrayView2};
 
 use crate::error::Result;
 use crate::frame::{Artefact, Side, matrix_rows};
 use crate::kernels::bpr;
 use crate::kernels::newcomer::{Rivals, Shelf};
-use crate::models::ranking::{RANKING_METRICS, evaluate_rows};
 use crate::models::vectors::{Earlier, Vectors, column_stored, stored_column, stored_matrix, told};
 use crate::models::{
-    Algorithm, Ask, EventLearner, Explanation, FitContext, History, Learner, Model, Opt, Options, PredictAsk, Range,
-    Recommender, Signature, Task, Taste,
+    Algorithm, Ask, EventLearner, Explanation, FitContext, History, Learner, Model, Opt, Options, Range, Recommender,
+    Signature, Task, Taste,
 };
 
 pub struct Bpr;
@@ -196,14 +194,6 @@ impl Model for BprModel {
             .with_part("user_factors", matrix_rows::<Float32Type>("factors", &self.vectors.users)?)
             .with_part("item_factors", matrix_rows::<Float32Type>("factors", &self.vectors.items)?)
             .with_part("item_biases", column_stored("bias", self.biases.view())?))
-    }
-
-    fn metrics(&self) -> Vec<&'static str> {
-        RANKING_METRICS.to_vec()
-    }
-
-    fn evaluate(&self, rows: &RecordBatch, _ask: &PredictAsk) -> Result<Vec<Option<f64>>> {
-        evaluate_rows(self, rows)
     }
 
     fn recommender(&self) -> Option<&dyn Recommender> {

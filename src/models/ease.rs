@@ -13,10 +13,9 @@ use crate::kernels::csr::Csr;
 use crate::kernels::ease::{self, Earlier, Refit, Weights};
 use crate::kernels::symmetric::Symmetric;
 use crate::kernels::topk;
-use crate::models::ranking::{RANKING_METRICS, evaluate_rows};
 use crate::models::{
-    Algorithm, Ask, EventLearner, Explanation, FitContext, Had, History, Learner, Model, Opt, Options, PredictAsk,
-    Range, Recommender, Signature, Step, Task, Taste, Value, likeness,
+    Algorithm, Ask, EventLearner, Explanation, FitContext, Had, History, Learner, Model, Opt, Options, Range,
+    Recommender, Signature, Step, Task, Taste, Value, likeness,
 };
 
 pub struct Ease;
@@ -283,14 +282,6 @@ impl Model for EaseModel {
         let Settings { use_ratings, l2 } = self.settings;
         let artefact = Artefact::new(serde_json::json!({ "l2_reg": l2, "use_ratings": use_ratings }));
         Ok(self.history.save(artefact)?.with_part("inverse", inverse_stored(&self.inverse)?))
-    }
-
-    fn metrics(&self) -> Vec<&'static str> {
-        RANKING_METRICS.to_vec()
-    }
-
-    fn evaluate(&self, rows: &RecordBatch, _ask: &PredictAsk) -> Result<Vec<Option<f64>>> {
-        evaluate_rows(self, rows)
     }
 
     fn recommender(&self) -> Option<&dyn Recommender> {

@@ -12,6 +12,8 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::frame::list_of_structs;
 use crate::models::history::field;
+use crate::models::live::baskets;
+use crate::models::recommender::tastes;
 use crate::models::{Explanation, History, Recommender, Taste};
 
 /// One line of an explanation: a product, or none for what no single product accounts for, and what it adds.
@@ -28,17 +30,27 @@ pub fn explanation_fields(item: &DataType) -> Fields {
 
 /// What makes the score of each (customer, product): at most `k` products, those that add or take away most, and a last
 /// line for all that is left. The lines sum to the score. A pair of which one is unknown has an empty list.
-pub fn explain(model: &dyn Recommender, users: &ArrayRef, items: &ArrayRef, k: Option<usize>) -> Result<ListArray> {
+///
+/// `live` is as in [`crate::models::recommend`]: who has done something since the training is explained by it.
+pub fn explain(
+    model: &dyn Recommender,
+    users: &ArrayRef,
+    items: &ArrayRef,
+    live: Option<&ListArray>,
+    k: Option<usize>,
+) -> Result<ListArray> {
     let history = model.history();
     let (users, items) = (history.users.codes(users)?, history.items.codes(items)?);
     if users.len() != items.len() {
         return Err(Error::internal(format!("{} customers and {} products to explain", users.len(), items.len())));
     }
-    let explained = |(user, item): (&Option<u32>, &Option<u32>)| match (user, item) {
-        (Some(user), Some(item)) => model.explain(Taste::Known(*user), *item).map(Some),
+    let baskets = live.map(|live| baskets(history, live)).transpose()?;
+    let tastes = tastes(history, &users, baskets.as_deref());
+    let explained = |(taste, item): (&Option<Taste>, &Option<u32>)| match (taste, item) {
+        (Some(taste), Some(item)) => model.explain(*taste, *item).map(Some),
         _ => Ok(None),
     };
-    rows(history, users.par_iter().zip(&items).map(explained).collect::<Result<Vec<_>>>()?, k)
+    rows(history, tastes.par_iter().zip(&items).map(explained).collect::<Result<Vec<_>>>()?, k)
 }
 
 fn rows(history: &History, explanations: Vec<Option<Explanation>>, k: Option<usize>) -> Result<ListArray> {
@@ -102,15 +114,15 @@ mod tests {
         let model = Fake::of(&[(10, 7), (20, 7), (20, 5), (20, 6), (30, 8)]);
         let (users, items) =
             (numbers(&[Some(20), Some(20), Some(99), None]), numbers(&[Some(8), Some(99), Some(8), Some(8)]));
-        let found = explain(&model, &users, &items, None).unwrap();
+        let found = explain(&model, &users, &items, None, None).unwrap();
         assert_eq!(told(&found, 0), [(Some(7), 6.5), (Some(5), 3.25), (Some(6), 3.25)]);
         assert!((1..4).all(|at| found.value(at).is_empty()));
         let shares = found.value(0).as_struct().column(2).as_primitive::<Float64Type>().values().to_vec();
         assert_eq!(shares, [0.5, 0.25, 0.25]);
 
-        let found = explain(&model, &users, &items, Some(1)).unwrap();
+        let found = explain(&model, &users, &items, None, Some(1)).unwrap();
         assert_eq!(told(&found, 0), [(Some(7), 6.5), (None, 6.5)]);
-        assert_eq!(told(&explain(&model, &users, &items, Some(3)).unwrap(), 0).len(), 3);
+        assert_eq!(told(&explain(&model, &users, &items, None, Some(3)).unwrap(), 0).len(), 3);
     }
 
     #[test]

@@ -151,11 +151,20 @@ impl History {
             }
             _ => None,
         };
-        let (users, user_numbers) = present(&events.users, &events.user, kept, Side::User, events, recipe)?;
-        let (items, item_numbers) = present(&events.items, &events.item, kept, Side::Item, events, recipe)?;
+        let (users, items) = rayon::join(
+            || present(&events.users, &events.user, kept, Side::User, events, recipe),
+            || present(&events.items, &events.item, kept, Side::Item, events, recipe),
+        );
+        let ((users, user_numbers), (items, item_numbers)) = (users?, items?);
         let renumbered = |codes: &[u32], numbers: &[u32]| -> Vec<u32> {
-            let of_row = |(row, code): (usize, &u32)| is_kept(kept, row).then(|| numbers[*code as usize]);
-            codes.par_iter().enumerate().filter_map(of_row).collect()
+            let number = |code: &u32| numbers[*code as usize];
+            match kept {
+                None => codes.par_iter().map(number).collect(),
+                Some(kept) => {
+                    let of_row = |(code, kept): (&u32, &bool)| kept.then(|| number(code));
+                    codes.par_iter().zip(kept).filter_map(of_row).collect()
+                }
+            }
         };
         let (user, item) = (renumbered(&events.user, &user_numbers), renumbered(&events.item, &item_numbers));
         let ratings = weighed(names, events, kept, as_of);
@@ -212,8 +221,7 @@ impl History {
             Some(recent) => (recent, popularity::active_users(recent)),
             None => (&seen, seen.n_rows),
         };
-        let counts = popularity::counts(counted);
-        let share = |item: u32| (item, (counts[item as usize] / n_users.max(1) as f64) as f32);
+        let share = |(item, count): (u32, f64)| (item, (count / n_users.max(1) as f64) as f32);
         let popular = popularity::ranking(counted).into_iter().map(share).collect();
         Self { names, users, items, seen, seen_by_item: OnceLock::new(), recent, popular, traits, n_rows, as_of }
     }
@@ -357,7 +365,10 @@ pub(super) fn weighed(names: &Names, events: &Events, kept: Option<&[bool]>, as_
             None => rating,
         }
     };
-    Some((0..events.len()).into_par_iter().filter(|row| is_kept(kept, *row)).map(weight).collect())
+    Some(match kept {
+        None => (0..events.len()).into_par_iter().map(weight).collect(),
+        Some(kept) => (0..events.len()).into_par_iter().filter(|row| kept[*row]).map(weight).collect(),
+    })
 }
 
 /// A day in microseconds.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Fields, Float32Type};
-use datafusion::arrow::record_batch::RecordBatch;
 use ndarray::{Array1, ArrayView2, Axis, s};
 use serde::{Deserialize, Serialize};
 
@@ -12,11 +11,10 @@ use crate::frame::{Artefact, Side, matrix_rows};
 use crate::kernels::csr::Csr;
 use crate::kernels::newcomer::{Rivals, Shelf};
 use crate::kernels::warp;
-use crate::models::ranking::{RANKING_METRICS, evaluate_rows};
 use crate::models::vectors::{Earlier, Vectors, column_stored, stored_column, stored_matrix, told};
 use crate::models::{
-    Algorithm, Ask, EventLearner, FitContext, History, Learner, Model, Opt, Options, PredictAsk, Range, Recipe,
-    Recommender, Signature, Task, Taste,
+    Algorithm, Ask, EventLearner, FitContext, History, Learner, Model, Opt, Options, Range, Recipe, Recommender,
+    Signature, Task, Taste,
 };
 
 pub struct HybridMf;
@@ -372,14 +370,6 @@ impl Model for HybridModel {
             .with_part("user_embeddings", matrix_rows::<Float32Type>("factors", &self.embeddings.users)?)
             .with_part("item_embeddings", matrix_rows::<Float32Type>("factors", &self.embeddings.items)?)
             .with_part("item_biases", column_stored("bias", self.embeddings.biases.view())?))
-    }
-
-    fn metrics(&self) -> Vec<&'static str> {
-        RANKING_METRICS.to_vec()
-    }
-
-    fn evaluate(&self, rows: &RecordBatch, _ask: &PredictAsk) -> Result<Vec<Option<f64>>> {
-        evaluate_rows(self, rows)
     }
 
     fn recommender(&self) -> Option<&dyn Recommender> {

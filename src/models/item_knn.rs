@@ -13,10 +13,9 @@ use crate::frame::{Artefact, Side};
 use crate::kernels::item_knn::{self, Before, Neighbors, Similarity};
 use crate::kernels::topk;
 use crate::models::history::{numbers_in, row_lengths, stored_rows};
-use crate::models::ranking::{RANKING_METRICS, evaluate_rows};
 use crate::models::{
-    Algorithm, Ask, EventLearner, Explanation, FitContext, Had, History, Learner, Model, Opt, Options, PredictAsk,
-    Range, Recommender, Signature, Task, Taste, likeness,
+    Algorithm, Ask, EventLearner, Explanation, FitContext, Had, History, Learner, Model, Opt, Options, Range,
+    Recommender, Signature, Task, Taste, likeness,
 };
 
 pub struct ItemKnn;
@@ -262,14 +261,6 @@ impl Model for ItemKnnModel {
     fn artefact(&self) -> Result<Artefact> {
         let artefact = Artefact::new(serde_json::json!({ "settings": self.settings }));
         neighbors_stored(&self.neighbors, self.history.save(artefact)?)
-    }
-
-    fn metrics(&self) -> Vec<&'static str> {
-        RANKING_METRICS.to_vec()
-    }
-
-    fn evaluate(&self, rows: &RecordBatch, _ask: &PredictAsk) -> Result<Vec<Option<f64>>> {
-        evaluate_rows(self, rows)
     }
 
     fn recommender(&self) -> Option<&dyn Recommender> {

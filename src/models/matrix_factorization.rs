@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{Fields, Float32Type};
+use datafusion::arrow::array::Float64Array;
+use datafusion::arrow::datatypes::{DataType, Fields, Float32Type, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
 use ndarray::{Array2, ArrayView2, s};
 use rayon::prelude::*;
@@ -13,10 +14,10 @@ use crate::frame::{Artefact, Keys, Side, matrix_rows, rows_matrix};
 use crate::kernels::als::{self, explicit};
 use crate::kernels::csr::Csr;
 use crate::kernels::topk;
-use crate::models::ranking::{RANKING_METRICS, evaluate_rows};
+use crate::models::history::field;
 use crate::models::{
-    Algorithm, Ask, EventLearner, Explanation, FitContext, History, Learner, Model, Opt, Options, PredictAsk, Range,
-    Recipe, Recommender, Signature, Task, Taste, Value,
+    Algorithm, Ask, EventLearner, Explanation, FitContext, History, Learner, Model, Names, Opt, Options, PredictAsk,
+    Range, Recipe, Recommender, Signature, Task, Taste, Value,
 };
 
 pub struct MatrixFactorization;
@@ -51,7 +52,7 @@ impl Algorithm for MatrixFactorization {
          as ln(1 + x). The regularization is added as it is: factors, regularization, alpha and iterations mean what \
          they mean in the library implicit where this is given confidences 1 + alpha · rating. With feedback_type = \
          'explicit' ratings are opinions and are foretold: score is the rating that the customer would give, by means, \
-         biases and vectors (Zhou et al. 2008; Koren, Bell & Volinsky 2009). After a hold-out was evaluated, the model \
+         biases and vectors (Zhou et al. 2008; Koren, Bell & Volinsky 2009), and predict() gives it for any pair. After a hold-out was evaluated, the model \
          learns from all rows. A new customer is solved from what they did on the spot."
     }
 
@@ -324,7 +325,14 @@ impl Learned {
 
 impl MatrixFactorizationModel {
     fn new(history: History, learned: Learned) -> Self {
-        let signature = Signature { inputs: history.names.inputs.clone(), label: None, outputs: Fields::empty() };
+        let foretold = match &history.names {
+            Names { rating, recipe: Recipe { explicit: true, .. }, .. } => {
+                let name = format!("predicted_{}", rating.as_deref().unwrap_or("rating"));
+                Fields::from(vec![field(&name, DataType::Float64)])
+            }
+            _ => Fields::empty(),
+        };
+        let signature = Signature { inputs: history.names.inputs.clone(), label: None, outputs: foretold };
         let items = topk::Items::of(learned.factors().items.view());
         Self { history, learned, items, signature }
     }
@@ -379,12 +387,14 @@ impl Model for MatrixFactorizationModel {
             .with_part("item_factors", matrix_rows::<Float32Type>("factors", &factors.items)?))
     }
 
-    fn metrics(&self) -> Vec<&'static str> {
-        RANKING_METRICS.to_vec()
-    }
-
-    fn evaluate(&self, rows: &RecordBatch, _ask: &PredictAsk) -> Result<Vec<Option<f64>>> {
-        evaluate_rows(self, rows)
+    /// Of explicit ratings, what each customer would give each product.
+    fn predict(&self, rows: &RecordBatch, _ask: &PredictAsk) -> Result<RecordBatch> {
+        let roles = self.history.names.roles(&rows.schema())?;
+        let users = self.history.users.codes(rows.column(roles.user))?;
+        let items = self.history.items.codes(rows.column(roles.item))?;
+        let ratings = users.iter().zip(&items).map(|(user, item)| Ok(f64::from(self.foretell(*user, *item)?)));
+        let ratings = ratings.collect::<Result<Float64Array>>()?;
+        Ok(RecordBatch::try_new(Arc::new(Schema::new(self.signature.outputs.clone())), vec![Arc::new(ratings)])?)
     }
 
     fn recommender(&self) -> Option<&dyn Recommender> {
@@ -415,6 +425,14 @@ impl Recommender for MatrixFactorizationModel {
         let mean = self.learned.mean();
         lists.iter_mut().flatten().for_each(|(_, score)| *score += mean);
         Ok(lists)
+    }
+
+    fn foretell(&self, user: Option<u32>, item: Option<u32>) -> Result<f32> {
+        match &self.learned {
+            Learned::Opinions { ratings, .. } => Ok(ratings.expected(user, item)),
+            Learned::Evidence { .. } => Err(Error::unsupported("implicit evidence foretells no ratings")
+                .hint("train with feedback_type = 'explicit'")),
+        }
     }
 
     /// Without the biases, which say nothing of tastes.

@@ -19,6 +19,7 @@ mod model;
 mod options;
 mod popularity;
 mod ranking;
+mod ratings;
 mod recommender;
 mod registry;
 mod reserve;

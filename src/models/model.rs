@@ -10,6 +10,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use crate::error::{Error, Result};
 use crate::frame::{Artefact, Side};
 use crate::kernels::Progress;
+use crate::models::ranking;
 use crate::models::{History, Opt, Options, Recipe, Recommender, Value};
 
 /// A way to learn from rows: one file, one unit struct, one line in [`super::ALGORITHMS`].
@@ -134,10 +135,17 @@ pub trait Model: Send + Sync + Debug {
     }
 
     /// Names of the columns that [`Model::evaluate`] fills, in order.
-    fn metrics(&self) -> Vec<&'static str>;
+    fn metrics(&self) -> Vec<&'static str> {
+        self.recommender().map(ranking::metrics).unwrap_or_default()
+    }
 
     /// How good the model is on rows it has not seen, and how good the baseline. `None`: not defined on these rows.
-    fn evaluate(&self, rows: &RecordBatch, ask: &PredictAsk) -> Result<Vec<Option<f64>>>;
+    fn evaluate(&self, rows: &RecordBatch, _ask: &PredictAsk) -> Result<Vec<Option<f64>>> {
+        match self.recommender() {
+            Some(recommender) => ranking::evaluate_rows(recommender, rows),
+            None => Err(Error::unsupported("this model cannot be evaluated")),
+        }
+    }
 
     fn recommender(&self) -> Option<&dyn Recommender> {
         None
@@ -163,6 +171,16 @@ pub struct Signature {
     /// The column it learned to predict.
     pub label: Option<String>,
     pub outputs: Fields,
+}
+
+impl Signature {
+    /// The columns that an answer is made of: of a recommender the customer and the product alone.
+    pub fn asked(&self) -> &[Input] {
+        match self.inputs.first() {
+            Some(first) if first.role == "user" => &self.inputs[..2.min(self.inputs.len())],
+            _ => &self.inputs,
+        }
+    }
 }
 
 /// One column that a model reads.

@@ -5,18 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Fields;
-use datafusion::arrow::record_batch::RecordBatch;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::frame::{Artefact, Side};
 use crate::kernels::csr::Csr;
 use crate::kernels::popularity;
-use crate::models::ranking::{RANKING_METRICS, evaluate_rows};
 use crate::models::recommender::popular_of;
 use crate::models::{
-    Algorithm, Ask, EventLearner, FitContext, History, Learner, Model, Opt, Options, PredictAsk, Range, Recipe,
-    Recommender, Signature, Task, Taste,
+    Algorithm, Ask, EventLearner, FitContext, History, Learner, Model, Opt, Options, Range, Recipe, Recommender,
+    Signature, Task, Taste,
 };
 
 pub struct Popularity;
@@ -184,14 +182,6 @@ impl Model for PopularityModel {
         self.history.save(Artefact::new(serde_json::json!({})))
     }
 
-    fn metrics(&self) -> Vec<&'static str> {
-        RANKING_METRICS.to_vec()
-    }
-
-    fn evaluate(&self, rows: &RecordBatch, _ask: &PredictAsk) -> Result<Vec<Option<f64>>> {
-        evaluate_rows(self, rows)
-    }
-
     fn recommender(&self) -> Option<&dyn Recommender> {
         Some(self)
     }
@@ -225,7 +215,7 @@ impl Recommender for PopularityModel {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{ArrayRef, Int64Array, StringArray, TimestampSecondArray};
+    use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampSecondArray};
 
     use super::*;
     use crate::models::{Intake, Value, declared_options, train};

@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Events, EventsBuilder, Keys};
 use crate::kernels::metrics::{self, Sample};
+use crate::models::ratings::{RATING_METRICS, rating_errors};
 use crate::models::recommender::popular;
 use crate::models::{Ask, History, Recommender, Taste};
 
 /// The seed of the confidence intervals: evaluation is a fact about the model and the rows, not a draw.
 const SEED: u64 = 0;
 
-/// What [`crate::models::Model::evaluate`] of a recommender fills; k is 10.
-pub(super) const RANKING_METRICS: [&str; 9] = [
+/// How good rankings are, next to those by popularity; k is 10.
+const RANKING_METRICS: [&str; 9] = [
     "ndcg_at_10",
     "recall_at_10",
     "precision_at_10",
@@ -29,7 +30,13 @@ pub(super) const RANKING_METRICS: [&str; 9] = [
 /// The length of the ranking that is evaluated at training.
 pub const STORED_K: usize = 10;
 
-/// The short evaluation of a recommender on a query's rows: the values of [`RANKING_METRICS`].
+/// What [`RankingEvaluation::short`] gives the values of.
+pub(super) fn metrics(recommender: &dyn Recommender) -> Vec<&'static str> {
+    let of_ratings: &[&str] = if recommender.history().names.recipe.explicit { &RATING_METRICS } else { &[] };
+    of_ratings.iter().chain(&RANKING_METRICS).copied().collect()
+}
+
+/// The short evaluation of a recommender on a query's rows: the values of [`metrics`].
 pub(super) fn evaluate_rows(recommender: &dyn Recommender, rows: &RecordBatch) -> Result<Vec<Option<f64>>> {
     let roles = recommender.history().names.roles(&rows.schema())?;
     let mut builder = EventsBuilder::new(&rows.schema(), roles);
@@ -51,7 +58,13 @@ pub(super) fn evaluate_events(
     };
     let mut pairs = (0..events.len()).filter(|row| is_taken(*row)).map(|row| (events.user[row], events.item[row]));
     let taken = Taken { users: &events.users, items: &events.items, pairs: &mut pairs };
-    evaluate_ranking(recommender, taken, STORED_K, true, by, go_on)
+    let ranked = evaluate_ranking(recommender, taken, STORED_K, true, by, go_on);
+    let Some(errors) = rating_errors(recommender, events, held_out)? else { return ranked };
+    match ranked {
+        // Ratings that were learned from have errors too; only there is nothing new to rank.
+        Err(error) if error.kind == Kind::Invalid => Ok(RankingEvaluation::without_ranking(recommender, errors)),
+        ranked => Ok(RankingEvaluation { errors, ..ranked? }),
+    }
 }
 
 /// What customers took, as numbers of these keys.
@@ -97,14 +110,17 @@ pub struct RankingMetric {
 pub struct RankingEvaluation {
     all: Tally,
     segments: Vec<(Option<String>, Tally)>,
+    /// The values of [`RATING_METRICS`] where ratings are foretold.
+    errors: Vec<Option<f64>>,
 }
 
 /// A measure of one ranked list: of the ranked, the relevant, k.
 type PerUser = fn(&[u32], &[u32], usize) -> f64;
-const PER_USER: [(&str, PerUser); 6] = [
+const PER_USER: [(&str, PerUser); 7] = [
     ("ndcg", metrics::ndcg_at_k),
     ("recall", metrics::recall_at_k),
     ("precision", metrics::precision_at_k),
+    ("f1", metrics::f1_at_k),
     ("map", metrics::average_precision_at_k),
     ("mrr", metrics::reciprocal_rank_at_k),
     ("hit_rate", metrics::hit_at_k),
@@ -175,7 +191,7 @@ pub fn evaluate_ranking(
         }
     }
     let segments = segments.names.into_iter().zip(tallies).filter(|(_, tally)| !tally.sample.is_empty());
-    Ok(RankingEvaluation { all, segments: segments.collect() })
+    Ok(RankingEvaluation { all, segments: segments.collect(), errors: Vec::new() })
 }
 
 /// Customers that are ranked for at a time: enough for all threads, and few enough that a cancel is soon seen.
@@ -357,22 +373,29 @@ impl Tally {
 }
 
 impl RankingEvaluation {
-    /// A line for each metric, of all customers first.
+    fn without_ranking(model: &dyn Recommender, errors: Vec<Option<f64>>) -> Self {
+        Self { all: Tally::new(model.history()), segments: Vec::new(), errors }
+    }
+
+    /// A line for each metric, of all customers first; none where nobody was ranked for.
     pub fn lines(&self) -> Vec<RankingMetric> {
         let mut lines = Vec::new();
+        if self.n_users() == 0 {
+            return lines;
+        }
         self.all.lines(Some("all"), &mut lines);
         self.segments.iter().for_each(|(name, tally)| tally.lines(name.as_deref(), &mut lines));
         lines
     }
 
-    /// The values of [`RANKING_METRICS`].
+    /// The values of [`metrics`].
     pub(super) fn short(&self) -> Vec<Option<f64>> {
-        let means = self.all.sample.means();
+        let means = if self.n_users() > 0 { self.all.sample.means() } else { Vec::new() };
         let mean = |name: &str, offset: usize| {
             let at = PER_USER.iter().position(|(metric, _)| *metric == name)?;
             means.get(at + offset).copied()
         };
-        vec![
+        let of_rankings = [
             mean("ndcg", 0),
             mean("recall", 0),
             mean("precision", 0),
@@ -382,7 +405,8 @@ impl RankingEvaluation {
             mean("recall", N_MEANS),
             Some(self.n_users() as f64),
             Some(self.n_cold_users() as f64),
-        ]
+        ];
+        self.errors.iter().copied().chain(of_rankings).collect()
     }
 
     pub fn n_users(&self) -> usize {

@@ -26,6 +26,12 @@ pub trait Recommender: Send + Sync {
     fn source(&self) -> &'static str;
     /// The best products for each taste, best first, at most `k` each.
     fn rank(&self, tastes: &[Taste], ask: &Ask) -> Result<Vec<Vec<(u32, f32)>>>;
+    /// The rating that this customer would give this product, where ratings are opinions. `None` is one that the model does
+    /// not know: the average one is meant.
+    fn foretell(&self, _user: Option<u32>, _item: Option<u32>) -> Result<f32> {
+        Err(Error::unsupported("this model does not foretell ratings")
+            .hint("train a matrix_factorization with feedback_type = 'explicit'"))
+    }
     /// A row for each customer or product, where the model knows them as vectors.
     fn vectors(&self, _side: Side) -> Option<ArrayView2<'_, f32>> {
         None
@@ -151,16 +157,7 @@ pub fn recommend(
     let history = model.history();
     let codes = history.users.codes(users)?;
     let baskets = live.map(|live| baskets(history, live)).transpose()?;
-    let taste = |(row, code): (usize, &Option<u32>)| {
-        let basket = baskets.as_ref().and_then(|baskets| baskets[row].as_deref()).unwrap_or_default();
-        match code {
-            Some(code) if basket.is_empty() || is_as_trained(history, *code, basket) => Some(Taste::Known(*code)),
-            Some(code) => Some(Taste::Changed(*code, basket)),
-            None if !basket.is_empty() => Some(Taste::Basket(basket)),
-            None => None,
-        }
-    };
-    let tastes: Vec<Option<Taste>> = codes.iter().enumerate().map(taste).collect();
+    let tastes = tastes(history, &codes, baskets.as_deref());
     let known: Vec<Taste> = tastes.iter().flatten().copied().collect();
     let mut ranked = select(model, &known, ask, selection)?.into_iter();
     let cold = if known.len() < tastes.len() { cold(model, ask, selection)? } else { Vec::new() };
@@ -169,6 +166,25 @@ pub fn recommend(
         None => (cold.clone(), "popular"),
     };
     rows(history, tastes.iter().map(answer).collect())
+}
+
+/// Whose taste each customer's is: as trained or, where they have done something since, by all that they had; `None`:
+/// nothing is known of them.
+pub(super) fn tastes<'a>(
+    history: &History,
+    codes: &[Option<u32>],
+    baskets: Option<&'a [Option<Basket>]>,
+) -> Vec<Option<Taste<'a>>> {
+    let taste = |(row, code): (usize, &Option<u32>)| {
+        let basket = baskets.and_then(|baskets| baskets[row].as_deref()).unwrap_or_default();
+        match code {
+            Some(code) if basket.is_empty() || is_as_trained(history, *code, basket) => Some(Taste::Known(*code)),
+            Some(code) => Some(Taste::Changed(*code, basket)),
+            None if !basket.is_empty() => Some(Taste::Basket(basket)),
+            None => None,
+        }
+    };
+    codes.iter().enumerate().map(taste).collect()
 }
 
 /// One list of recommendations for each basket of products.

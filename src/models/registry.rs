@@ -11,7 +11,7 @@ use crate::frame::Artefact;
 use crate::models::{Model, Options, RankingMetric, Trial, algorithm};
 
 /// `schema.name` and, where one is meant, the version: `churn`, `shop.churn`, `churn@2`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Hash)]
 pub struct ModelName {
     pub schema: String,
     pub name: String,

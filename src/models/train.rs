@@ -68,8 +68,8 @@ const COMMON: [Opt; 7] = [
         aliases: &["hparam_tuning_objective"],
         range: Range::Text,
         default: None,
-        doc: "The metric of evaluate() that a search makes best; unless given ndcg_at_10 of recommenders, log_loss of \
-              classes, davies_bouldin_index of clusters.",
+        doc: "The metric of evaluate() that a search makes best; unless given ndcg_at_10 of recommenders, \
+              root_mean_squared_error of explicit ratings, log_loss of classes, davies_bouldin_index of clusters.",
     },
     Opt {
         name: "hparam_tuning_algorithm",

@@ -16,7 +16,7 @@ pub const SEARCH_OPTIONS: [&str; 3] = ["num_trials", "hparam_tuning_objectives",
 
 /// The metric that is made best where none is named: the first of these that the model is judged by.
 const USUAL: [&str; 5] =
-    ["ndcg_at_10", "log_loss", "root_mean_squared_error", "mean_squared_error", "davies_bouldin_index"];
+    ["root_mean_squared_error", "ndcg_at_10", "log_loss", "mean_squared_error", "davies_bouldin_index"];
 
 /// Trials where their number is not given.
 const USUAL_TRIALS: usize = 10;

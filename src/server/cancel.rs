@@ -80,6 +80,16 @@ impl Registry {
 }
 
 impl Backend {
+    /// Cancels what the connection runs, as a cancel request does: for whoever may without its secret.
+    pub(super) fn canceller(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let running = Arc::clone(&self.running);
+        Arc::new(move || {
+            if let Some(running) = &*lock(&running) {
+                running.cancel();
+            }
+        })
+    }
+
     /// From here on a cancel request reaches `cancel`.
     pub(super) fn running(&self, cancel: &CancellationToken) -> Running {
         *lock(&self.running) = Some(cancel.clone());

@@ -13,6 +13,7 @@ use super::cancel::{Backend, Registry};
 use super::failure::Failure;
 use super::portal::{Portal, Statement};
 use super::requests::Request;
+use super::tls::Tls;
 use super::wire::Wire;
 use super::{responses, startup};
 use crate::engine::{self, Engine, Session, Transaction};
@@ -28,6 +29,8 @@ pub(super) struct Shared {
     pub engine: Arc<Engine>,
     pub registry: Arc<Registry>,
     pub places: Arc<Semaphore>,
+    /// `None`: nothing is encrypted.
+    pub tls: Option<Arc<Tls>>,
     /// The server is closing: whoever has nothing running leaves now.
     pub closing: CancellationToken,
     /// The server cannot wait any longer: whoever runs something leaves too.
@@ -38,6 +41,8 @@ pub(super) struct Shared {
 pub(super) struct Login {
     pub session: Arc<Session>,
     pub backend: Backend,
+    /// The server cannot wait any longer, or an administrator ends this connection.
+    pub terminate: CancellationToken,
     /// One of the connections that are allowed at a time.
     pub place: OwnedSemaphorePermit,
 }
@@ -90,7 +95,7 @@ impl Connection {
             backend: login.backend,
             statements: HashMap::new(),
             portals: HashMap::new(),
-            terminate: shared.terminate.clone(),
+            terminate: login.terminate,
             closing: shared.closing.clone(),
             skipping: false,
             _place: login.place,
@@ -103,6 +108,7 @@ impl Connection {
             let message = tokio::select! {
                 biased;
                 () = self.closing.cancelled() => Err(Failure::shutting_down()),
+                () = self.terminate.cancelled() => Err(Failure::shutting_down()),
                 message = self.wire.message() => message,
             };
             let (letter, body) = match message {
@@ -156,6 +162,7 @@ impl Connection {
                     _ => tracing::debug!(%error, "a statement failed"),
                 }
                 self.session.fail_transaction();
+                self.session.note_failed();
                 self.wire.send(&responses::error("ERROR", &error));
                 self.skipping = Request::is_extended(letter) && letter != b'S';
                 if self.skipping { self.wire.flush().await } else { self.ready().await }
@@ -171,6 +178,7 @@ impl Connection {
             self.portals.clear();
         }
         self.report_settings();
+        self.session.note_idle();
         self.wire.send(&responses::ready(transaction));
         self.wire.flush().await
     }

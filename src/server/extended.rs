@@ -35,7 +35,7 @@ impl Connection {
     ) -> Result<(), Failure> {
         if name.is_empty() {
             self.statements.remove("");
-        } else if self.statements.contains_key(&name) {
+        } else if self.statements.contains_key(&name) || self.session.named_statement(&name).is_some() {
             let message = format!("prepared statement \"{name}\" already exists");
             return Err(Error::new(Kind::StatementExists, message).into());
         }
@@ -48,7 +48,7 @@ impl Connection {
         }
         let statement = match texts.pop() {
             Some(text) => {
-                let deallocates = deallocated(&text);
+                let deallocates = text.deallocates().map(str::to_owned);
                 let prepared = self.prepare(text, &declared).await.map_err(|failure| failure.with_place(&sql))?;
                 let parameters = parameter_types(&prepared, &declared)?;
                 Statement { prepared: Some(prepared), parameters, deallocates }
@@ -68,7 +68,7 @@ impl Connection {
     }
 
     pub(super) fn bind(&mut self, bind: Bind) -> Result<(), Failure> {
-        let statement = Arc::clone(self.statement(&bind.statement)?);
+        let statement = self.statement(&bind.statement)?;
         if bind.portal.is_empty() {
             self.portals.remove("");
         } else if self.portals.contains_key(&bind.portal) {
@@ -78,7 +78,7 @@ impl Connection {
         limit(self.portals.len(), MAX_PORTALS, "portals")?;
 
         let parameters = bound(&statement, &bind)?;
-        let columns = statement.prepared.as_ref().and_then(|prepared| prepared.columns());
+        let columns = statement.prepared.as_ref().and_then(|prepared| prepared.columns_in(&self.session));
         let columns = columns.map_or(0, |columns| columns.fields().len());
         if columns > 0 && bind.results.len() > 1 && bind.results.len() != columns {
             let given = bind.results.len();
@@ -94,22 +94,30 @@ impl Connection {
     pub(super) fn describe(&mut self, target: &Target) -> Result<(), Failure> {
         match target {
             Target::Statement(name) => {
-                let statement = Arc::clone(self.statement(name)?);
+                let statement = self.statement(name)?;
                 let oids = statement.parameters.iter().map(Type::oid).collect();
                 self.wire.send(&ParameterDescription::new(oids));
                 self.describe_rows(&statement, &[])
             }
             Target::Portal(name) => {
-                let portal = self.portals.get(name).ok_or_else(|| unknown_portal(name))?;
+                let Some(portal) = self.portals.get(name) else { return self.describe_cursor(name) };
                 let (statement, formats) = (Arc::clone(&portal.statement), portal.formats.clone());
                 self.describe_rows(&statement, &formats)
             }
         }
     }
 
+    /// A cursor of SQL is a portal that was opened by DECLARE.
+    fn describe_cursor(&mut self, name: &str) -> Result<(), Failure> {
+        let (columns, binary) = self.session.cursor(name).ok_or_else(|| unknown_portal(name))?;
+        let format = if binary { Format::Binary } else { Format::Text };
+        self.wire.send(&row_description(&columns, |_| format)?);
+        Ok(())
+    }
+
     fn describe_rows(&mut self, statement: &Statement, formats: &[Format]) -> Result<(), Failure> {
-        match statement.prepared.as_ref().and_then(|prepared| prepared.columns()) {
-            Some(columns) => self.wire.send(&row_description(columns, |column| Format::of(formats, column))?),
+        match statement.prepared.as_ref().and_then(|prepared| prepared.columns_in(&self.session)) {
+            Some(columns) => self.wire.send(&row_description(&columns, |column| Format::of(formats, column))?),
             None => self.wire.send(&NoData::new()),
         }
         Ok(())
@@ -181,9 +189,11 @@ impl Connection {
             }
             Answer::Rows(rows, verb) => {
                 let cursor = Cursor::open(rows, verb, formats, &self.session, watch)?;
-                cursor.check_promise(prepared)?;
+                cursor.check_promise(prepared.columns_in(&self.session).as_ref())?;
                 Ok(Some(Box::new(cursor)))
             }
+            Answer::CopyOut(rows, options) => self.copy_out(rows, &options, watch).await.map(|()| None),
+            Answer::CopyIn(copy) => self.copy_in(*copy, watch).await.map(|()| None),
         }
     }
 
@@ -205,7 +215,11 @@ impl Connection {
     pub(super) fn close(&mut self, target: &Target) -> Result<(), Failure> {
         match target {
             Target::Statement(name) => drop(self.statements.remove(name)),
-            Target::Portal(name) => drop(self.portals.remove(name)),
+            Target::Portal(name) => {
+                if self.portals.remove(name).is_none() {
+                    self.session.close_cursor(name);
+                }
+            }
         }
         self.wire.send(&CloseComplete::new());
         Ok(())
@@ -227,14 +241,20 @@ impl Connection {
         name.is_some_and(|name| self.statements.remove(name).is_some())
     }
 
-    fn statement(&self, name: &str) -> Result<&Arc<Statement>> {
-        self.statements.get(name).ok_or_else(|| {
+    /// What was prepared by message, or else by SQL.
+    fn statement(&self, name: &str) -> Result<Arc<Statement>> {
+        if let Some(statement) = self.statements.get(name) {
+            return Ok(Arc::clone(statement));
+        }
+        let Some(prepared) = self.session.named_statement(name) else {
             let message = match name {
                 "" => "unnamed prepared statement does not exist".to_owned(),
                 _ => format!("prepared statement \"{name}\" does not exist"),
             };
-            Error::new(Kind::UnknownStatement, message)
-        })
+            return Err(Error::new(Kind::UnknownStatement, message));
+        };
+        let parameters = parameter_types(&prepared, &[])?;
+        Ok(Arc::new(Statement { prepared: Some(prepared), parameters, deallocates: None }))
     }
 }
 
@@ -279,54 +299,4 @@ fn bound(statement: &Statement, bind: &Bind) -> Result<Vec<ScalarValue>, Failure
         parameters::read(bytes.as_deref(), Format::of(&bind.formats, at), of, planned)
     };
     Ok(values.map(value).collect::<Result<_>>()?)
-}
-
-/// The name in `DEALLOCATE name`, for the statements that were prepared by message are known only here.
-pub(super) fn deallocated(statement: &engine::Statement) -> Option<String> {
-    // Printing a long statement to look at its first word would be a waste; this stops at the first word.
-    let mut start = Start::default();
-    let _ = std::fmt::Write::write_fmt(&mut start, format_args!("{statement}"));
-    deallocated_name(&start.0)
-}
-
-/// The first bytes of something printed; printing stops after them.
-#[derive(Default)]
-struct Start(String);
-
-impl std::fmt::Write for Start {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        self.0.push_str(text);
-        if self.0.len() < 256 { Ok(()) } else { Err(std::fmt::Error) }
-    }
-}
-
-fn deallocated_name(text: &str) -> Option<String> {
-    let is = |word: &str, keyword: &str| word.eq_ignore_ascii_case(keyword);
-    let (first, rest) = text.trim().split_once(char::is_whitespace)?;
-    let rest = rest.trim().trim_end_matches(';').trim();
-    let name = match rest.split_once(char::is_whitespace) {
-        Some((prepare, name)) if is(prepare, "prepare") => name.trim(),
-        _ => rest,
-    };
-    if !is(first, "deallocate") || is(name, "all") {
-        return None;
-    }
-    match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
-        Some(quoted) => Some(quoted.replace("\"\"", "\"")),
-        None => Some(name.to_lowercase()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deallocated_name_is_read_as_sql_reads_names() {
-        assert_eq!(deallocated_name("DEALLOCATE _pg3_0").as_deref(), Some("_pg3_0"));
-        assert_eq!(deallocated_name("deallocate PREPARE \"_PLAN\"").as_deref(), Some("_PLAN"));
-        assert_eq!(deallocated_name("DEALLOCATE ALL"), None);
-        assert_eq!(deallocated_name("SELECT 1"), None);
-        assert_eq!(deallocated_name(""), None);
-    }
 }

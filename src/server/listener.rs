@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cancel::Registry;
 use super::connection::{Shared, serve};
+use super::tls::Tls;
 use crate::engine::Engine;
 use crate::error::{Error, Kind, Result};
 
@@ -26,15 +27,17 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// What was told to stop after that gets this long to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(3);
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     pub listen: SocketAddr,
     pub max_connections: usize,
+    /// `None`: nothing is encrypted.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 5432)), max_connections: 100 }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 5432)), max_connections: 100, tls: None }
     }
 }
 
@@ -43,6 +46,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     max_connections: usize,
+    tls: Option<Arc<Tls>>,
     engine: Arc<Engine>,
 }
 
@@ -51,10 +55,14 @@ impl Server {
     // Async because a listener belongs to the runtime it is made in.
     #[allow(clippy::unused_async)]
     pub async fn bind(engine: Arc<Engine>, options: Options) -> Result<Self> {
-        let refused = |error| refused(options.listen, &error);
-        let listener = listen(options.listen).map_err(refused)?;
+        let Options { listen: address, max_connections, tls } = options;
+        if !address.ip().is_loopback() && !engine.is_locked() {
+            return Err(unlocked(address));
+        }
+        let refused = |error| refused(address, &error);
+        let listener = listen(address).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        Ok(Self { listener, address, max_connections: options.max_connections, engine })
+        Ok(Self { listener, address, max_connections, tls, engine })
     }
 
     /// Where clients find us, with the port that port 0 became.
@@ -69,6 +77,7 @@ impl Server {
             engine: self.engine,
             registry: Registry::new(),
             places: Arc::new(Semaphore::new(self.max_connections)),
+            tls: self.tls,
             closing: shutdown.clone(),
             terminate: CancellationToken::new(),
         });
@@ -109,6 +118,16 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_keepalive(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Without a password whoever reaches the port is a superuser.
+fn unlocked(address: SocketAddr) -> Error {
+    let message =
+        format!("no superuser has a password, so {address} would let anyone in: only loopback addresses are served");
+    Error::new(Kind::Denied, message).hint(
+        "set one with COHORT_PASSWORD or --password-file, or listen on 127.0.0.1 and reach it from elsewhere through an SSH \
+         tunnel: ssh -L 5433:127.0.0.1:5433 HOST",
+    )
 }
 
 fn refused(address: SocketAddr, error: &std::io::Error) -> Error {

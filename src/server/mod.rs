@@ -8,11 +8,23 @@
 mod listener;
 pub use listener::{Options, Server};
 
+/// The port of those who watch.
+mod http;
+pub use http::Monitor;
+
+/// Encryption of what goes over the wire.
+mod stream;
+mod tls;
+pub use tls::Tls;
+
 /// A connection's life: from the first byte to `ReadyForQuery`, then message by message.
 mod connection;
+mod login;
+mod scram;
 mod startup;
 
 /// Both ways to run a statement, and what runs it.
+mod copy;
 mod extended;
 mod portal;
 mod simple;
@@ -27,7 +39,8 @@ mod requests;
 mod responses;
 mod wire;
 
-/// Values: types, parameters in, rows out.
+/// Values: types, parameters and files in, rows out.
+mod decode;
 mod encode;
 mod parameters;
 mod types;

@@ -13,8 +13,8 @@ use super::types::{element_of, name};
 use crate::error::{Error, Kind, Result};
 
 /// Days and seconds from 1970, where Arrow counts from, to 2000, where Postgres does.
-const EPOCH_DAYS: i32 = 10_957;
-const EPOCH_MICROS: i64 = 946_684_800_000_000;
+pub(super) const EPOCH_DAYS: i32 = 10_957;
+pub(super) const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// One parameter. `of` is the type it travels as, `planned` the type the statement expects.
 pub(super) fn read(bytes: Option<&[u8]>, format: Format, of: &Type, planned: &DataType) -> Result<ScalarValue> {
@@ -32,14 +32,18 @@ pub(super) fn read(bytes: Option<&[u8]>, format: Format, of: &Type, planned: &Da
     })
 }
 
-fn text(bytes: &[u8]) -> Result<&str> {
+pub(super) fn text(bytes: &[u8]) -> Result<&str> {
     let text = std::str::from_utf8(bytes).map_err(|_| not_utf8())?;
     // Postgres has no zero bytes in text, and clients that read C strings would lose what follows one.
     if text.contains('\0') { Err(not_utf8()) } else { Ok(text) }
 }
 
 fn unreadable(of: &Type, text: &str) -> Error {
-    Error::new(Kind::InvalidText, format!("invalid input syntax for type {}: \"{text}\"", name(of)))
+    let kind = match *of {
+        Type::DATE | Type::TIME | Type::TIMESTAMP | Type::TIMESTAMPTZ | Type::INTERVAL => Kind::InvalidTime,
+        _ => Kind::InvalidText,
+    };
+    Error::new(kind, format!("invalid input syntax for type {}: \"{text}\"", name(of)))
 }
 
 fn from_text(given: &str, of: &Type, planned: &DataType) -> Result<ScalarValue> {

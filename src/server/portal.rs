@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use futures::{FutureExt as _, StreamExt as _};
 use pgwire::api::Type;
 
-use super::encode::{Column, Encoding, Format, Style, put_rows};
+use super::encode::{Column, CopyEncoding, Encoding, Format, Style, put_rows};
 use super::failure::Failure;
 use super::watch::Watch;
 use super::wire::{ENOUGH, Wire};
-use crate::engine::{Prepared, Rows, Session};
+use crate::engine::{CopyOptions, Prepared, Rows, Session};
 use crate::error::{Error, Result};
 
 /// What Parse leaves behind.
@@ -46,6 +47,8 @@ pub(super) struct Cursor {
     rows: Rows,
     pub verb: &'static str,
     encoding: Encoding,
+    /// How rows are put into messages that are not `DataRow`.
+    copy: Option<CopyEncoding>,
     batch: Option<Batch>,
     pub watch: Watch,
 }
@@ -75,12 +78,31 @@ impl Cursor {
         let zone = session.setting("TimeZone").filter(|zone| !zone.eq_ignore_ascii_case("UTC"));
         let style = Style { zone: zone.and_then(|zone| zone.parse().ok()) };
         let encoding = Encoding::new(&rows.schema, formats, style)?;
-        Ok(Self { rows, verb, encoding, batch: None, watch })
+        Ok(Self { rows, verb, encoding, copy: None, batch: None, watch })
+    }
+
+    /// A cursor whose rows are the lines of a file.
+    pub(super) fn copy(rows: Rows, options: &CopyOptions, session: &Session, watch: Watch) -> Result<Self> {
+        let mut cursor = Self::open(rows, "COPY", &[CopyEncoding::format(options)], session, watch)?;
+        cursor.copy = Some(CopyEncoding::new(options, &cursor.rows.schema, cursor.encoding.types())?);
+        Ok(cursor)
+    }
+
+    /// Sends all rows as one file, and says how many there were.
+    pub(super) async fn send_file(&mut self, wire: &mut Wire) -> Result<u64, Failure> {
+        if let Some(copy) = &self.copy {
+            copy.put_header(&self.rows.schema, wire.outbox())?;
+        }
+        let (Progress::Complete(sent) | Progress::Suspended(sent)) = self.send(wire, None).await?;
+        if let Some(copy) = &self.copy {
+            copy.put_end(wire.outbox())?;
+        }
+        Ok(sent)
     }
 
     /// Clients read rows by the description they got when the statement was prepared; tables may have changed since.
-    pub(super) fn check_promise(&self, prepared: &Prepared) -> Result<()> {
-        let Some(promised) = prepared.columns() else {
+    pub(super) fn check_promise(&self, promised: Option<&SchemaRef>) -> Result<()> {
+        let Some(promised) = promised else {
             return Err(Error::internal("a statement that was described without rows gave some"));
         };
         if Encoding::new(promised, &[], Style::default())?.types() == self.encoding.types() {
@@ -106,7 +128,10 @@ impl Cursor {
                 continue;
             };
             let end = batch.rows.min(batch.next.saturating_add(left));
-            let next = put_rows(&batch.columns, batch.next..end, ENOUGH, wire.outbox())?;
+            let next = match &mut self.copy {
+                Some(copy) => copy.put_rows(&batch.columns, batch.next..end, ENOUGH, wire.outbox())?,
+                None => put_rows(&batch.columns, batch.next..end, ENOUGH, wire.outbox())?,
+            };
             sent += (next - batch.next) as u64;
             batch.next = next;
             if batch.next == batch.rows {

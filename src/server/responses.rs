@@ -16,6 +16,7 @@ const MAX_COLUMNS: usize = i16::MAX as usize;
 pub(super) fn error(severity: &str, error: &Error) -> ErrorResponse {
     let mut fields = fields(severity, error.kind.sqlstate(), &error.message, error.hint.as_deref());
     fields.extend(error.position.map(|position| (b'P', position.to_string())));
+    fields.extend(error.context.as_deref().map(|context| (b'W', clean(context))));
     ErrorResponse::new(fields)
 }
 
@@ -28,12 +29,15 @@ pub(super) fn notice(notice: &Notice) -> NoticeResponse {
 }
 
 fn fields(severity: &str, code: &str, message: &str, hint: Option<&str>) -> Vec<(u8, String)> {
-    // A zero byte would end the field in its middle.
-    let clean = |text: &str| text.replace('\0', "");
     let mut fields =
         vec![(b'S', severity.into()), (b'V', severity.into()), (b'C', code.into()), (b'M', clean(message))];
     fields.extend(hint.map(|hint| (b'H', clean(hint))));
     fields
+}
+
+/// A zero byte would end a field in its middle.
+fn clean(text: &str) -> String {
+    text.replace('\0', "")
 }
 
 /// Names, types and formats of the columns to come.

@@ -4,7 +4,6 @@ use pgwire::messages::response::{CommandComplete, EmptyQueryResponse};
 
 use super::connection::Connection;
 use super::encode::Format;
-use super::extended::deallocated;
 use super::failure::Failure;
 use super::portal::{Cursor, Progress};
 use super::responses::{row_description, rows_complete};
@@ -22,15 +21,22 @@ impl Connection {
         if statements.is_empty() {
             self.wire.send(&EmptyQueryResponse::new());
         }
+        self.session.set_implicit_block(statements.len() > 1);
+        let outcome = self.run_all(statements, &sql).await;
+        self.session.set_implicit_block(false);
+        outcome
+    }
+
+    async fn run_all(&mut self, statements: Vec<Statement>, sql: &str) -> Result<(), Failure> {
         for statement in statements {
-            self.run_once(statement).await.map_err(|failure| failure.with_place(&sql))?;
+            self.run_once(statement).await.map_err(|failure| failure.with_place(sql))?;
             self.report_settings();
         }
         Ok(())
     }
 
     async fn run_once(&mut self, statement: Statement) -> Result<(), Failure> {
-        let deallocates = deallocated(&statement);
+        let deallocates = statement.deallocates().map(str::to_owned);
         let mut watch = Watch::new(&self.session, &self.terminate);
         let _running = self.backend.running(&watch.run.cancel);
         let prepared = watch.attend(&mut self.wire, self.session.prepare(statement, &[])).await?;
@@ -47,11 +53,14 @@ impl Connection {
         match answer {
             Answer::Done(tag) => self.done(tag),
             Answer::Rows(rows, verb) => {
-                self.wire.send(&row_description(&rows.schema, |_| Format::Text)?);
-                let mut cursor = Cursor::open(rows, verb, &[], &self.session, watch)?;
+                let format = if rows.binary { Format::Binary } else { Format::Text };
+                self.wire.send(&row_description(&rows.schema, |_| format)?);
+                let mut cursor = Cursor::open(rows, verb, &[format], &self.session, watch)?;
                 let (Progress::Complete(sent) | Progress::Suspended(sent)) = cursor.send(&mut self.wire, None).await?;
                 self.wire.send(&rows_complete(verb, sent));
             }
+            Answer::CopyOut(rows, options) => self.copy_out(rows, &options, watch).await?,
+            Answer::CopyIn(copy) => self.copy_in(*copy, watch).await?,
         }
         Ok(())
     }

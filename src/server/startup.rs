@@ -11,9 +11,10 @@ use pgwire::messages::{DecodeContext, Message, ProtocolVersion};
 
 use super::connection::{Login, Shared};
 use super::failure::Failure;
-use super::responses;
+use super::tls::ALPN;
 use super::wire::Wire;
-use crate::engine::Session;
+use super::{login, responses};
+use crate::engine::{Peer, Session};
 use crate::error::{Error, Kind, Result};
 
 /// The newest minor version of protocol 3 that we speak.
@@ -21,7 +22,14 @@ const NEWEST_MINOR: u16 = 2;
 
 /// Lets a client in. `None` when there is nobody to serve: it was a cancel request, or the client left.
 pub(super) async fn open(wire: &mut Wire, shared: &Shared) -> Result<Option<Login>, Failure> {
+    if wire.begins_with_tls().await? {
+        direct_tls(wire, shared).await?;
+    }
     let Some(startup) = first_packet(wire, shared).await? else { return Ok(None) };
+    if shared.tls.as_ref().is_some_and(|tls| tls.required) && !wire.is_encrypted() {
+        let message = "this server accepts encrypted connections only";
+        return Err(Failure::Fatal(Error::new(Kind::NoLogin, message).hint("connect with sslmode=require")));
+    }
     let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
         let full = Error::new(Kind::TooManyConnections, "sorry, too many clients already");
         return Err(Failure::Fatal(full.hint("raise --max-connections, or close some connections")));
@@ -33,12 +41,26 @@ pub(super) async fn open(wire: &mut Wire, shared: &Shared) -> Result<Option<Logi
         return Err(Failure::protocol("no user name specified in startup packet"));
     };
     let database = parameters.get("database").filter(|database| !database.is_empty()).unwrap_or(user);
-    let session = Arc::new(shared.engine.session(user, database)?);
+    let session = match log_in(wire, shared, user, database).await {
+        Ok(session) => Arc::new(session),
+        Err(failure) => {
+            if let Failure::Error(error) | Failure::Fatal(error) = &failure {
+                shared.engine.note_refused_login();
+                tracing::warn!(target: "audit", user, database, from = %wire.peer(), %error, "login refused");
+            }
+            return Err(failure);
+        }
+    };
     apply(&session, parameters)?;
 
     let backend = shared.registry.enter(startup.protocol_number_minor >= 2);
-    session.set_backend_pid(backend.pid);
-    // Users and passwords come with a later issue; until then the listener is for this machine only.
+    let terminate = shared.terminate.child_token();
+    session.attach(Peer {
+        pid: backend.pid,
+        address: wire.peer(),
+        cancel: backend.canceller(),
+        terminate: terminate.clone(),
+    });
     wire.send(&Authentication::Ok);
     for (name, value) in session.reported_settings() {
         wire.send(&ParameterStatus::new(name.to_owned(), value));
@@ -48,16 +70,43 @@ pub(super) async fn open(wire: &mut Wire, shared: &Shared) -> Result<Option<Logi
     wire.send(&BackendKeyData::new(backend.pid, backend.secret.clone()));
     wire.send(&responses::ready(session.transaction()));
     wire.flush().await?;
-    tracing::debug!(pid = backend.pid, user, database, "client logged in");
-    Ok(Some(Login { session, backend, place }))
+    tracing::info!(target: "audit", pid = backend.pid, user, database, from = %wire.peer(), "login");
+    Ok(Some(Login { session, backend, terminate, place }))
 }
 
-/// The startup packet, after the offers of encryption that we decline: each is made once at most.
+/// A session for whoever has proved to be that user.
+async fn log_in(wire: &mut Wire, shared: &Shared, user: &str, database: &str) -> Result<Session, Failure> {
+    login::prove(wire, shared, user).await?;
+    Ok(shared.engine.session(user, database)?)
+}
+
+/// A client that encrypts from its first byte, as libpq's sslnegotiation=direct does, must say that it means us.
+async fn direct_tls(wire: &mut Wire, shared: &Shared) -> Result<(), Failure> {
+    let Some(tls) = &shared.tls else { return Err(Failure::Gone) };
+    match wire.encrypt(tls.acceptor()).await?.as_deref() {
+        Some(ALPN) => Ok(()),
+        _ => {
+            Err(Failure::protocol("received direct SSL connection request without ALPN protocol negotiation extension"))
+        }
+    }
+}
+
+/// The startup packet, after the offers of encryption: each is made once at most.
 async fn first_packet(wire: &mut Wire, shared: &Shared) -> Result<Option<Startup>, Failure> {
     let context = DecodeContext::new(ProtocolVersion::PROTOCOL3_2);
     for _ in 0..3 {
         let Some(mut packet) = wire.packet().await? else { return Ok(None) };
-        if SslRequest::is_ssl_request_packet(&packet) || GssEncRequest::is_gss_enc_request_packet(&packet) {
+        if SslRequest::is_ssl_request_packet(&packet) {
+            match &shared.tls {
+                Some(tls) if !wire.is_encrypted() => {
+                    wire.answer(b'S').await?;
+                    wire.encrypt(tls.acceptor()).await?;
+                }
+                _ => wire.answer(b'N').await?,
+            }
+            continue;
+        }
+        if GssEncRequest::is_gss_enc_request_packet(&packet) {
             wire.answer(b'N').await?;
             continue;
         }

@@ -98,6 +98,18 @@ impl Watch {
         }
     }
 
+    /// Sees `work`, which reads the wire itself, to its end, unless the statement must end before.
+    pub(super) async fn limited<T>(&mut self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            stopped = self.limits.reached() => {
+                self.stop(stopped.clone());
+                Err(stopped)
+            }
+            done = work => done,
+        }
+    }
+
     /// Sends what is queued, unless the statement must end before the client takes it.
     pub(super) async fn flush(&mut self, wire: &mut Wire) -> Result<(), Failure> {
         tokio::select! {

@@ -3,12 +3,19 @@
 //! Every method that waits can be dropped at any point without losing a byte, which is what lets a statement be
 //! stopped while its rows are on their way.
 
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::Poll;
+
 use bytes::{Buf, Bytes, BytesMut};
 use pgwire::messages::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 
 use super::failure::Failure;
+use super::stream::Stream;
 use crate::error::{Error, Kind};
 
 /// A client has no business sending more than this before it has logged in.
@@ -23,21 +30,50 @@ const READ_AHEAD: usize = 1024 * 1024;
 const KEEP: usize = 1024 * 1024;
 
 pub(super) struct Wire {
-    stream: TcpStream,
+    stream: Stream,
+    peer: SocketAddr,
     inbox: BytesMut,
     outbox: BytesMut,
+    /// Bytes have been written that encryption may still hold back.
+    unflushed: bool,
     /// The client closed its end; what it sent before may still be here.
     closed: bool,
 }
 
 impl Wire {
     pub(super) fn new(stream: TcpStream) -> Self {
+        // Whose address is not known is treated as if it came from far away.
+        let peer = stream.peer_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
         Self {
-            stream,
+            stream: Stream::Plain(stream),
+            peer,
             inbox: BytesMut::with_capacity(8 * 1024),
             outbox: BytesMut::with_capacity(8 * 1024),
+            unflushed: false,
             closed: false,
         }
+    }
+
+    /// Where the client is.
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.stream.is_encrypted()
+    }
+
+    pub(super) async fn begins_with_tls(&self) -> Result<bool, Failure> {
+        Ok(self.stream.begins_with_tls().await?)
+    }
+
+    /// Encrypts all that follows, and gives the protocol that the client asked for within TLS.
+    pub(super) async fn encrypt(&mut self, acceptor: TlsAcceptor) -> Result<Option<Vec<u8>>, Failure> {
+        if !self.inbox.is_empty() {
+            // Somebody in between could have put it there, to be taken for what the client says under encryption.
+            return Err(Failure::Fatal(Error::new(Kind::Protocol, "received unencrypted data after SSL request")));
+        }
+        Ok(self.stream.encrypt(acceptor).await?)
     }
 
     /// Queues a message; it leaves with the next `flush`.
@@ -62,7 +98,7 @@ impl Wire {
     /// Sends all that is queued, and reads on meanwhile: a client that writes before it reads must not wait for us
     /// while we wait for it.
     pub(super) async fn flush(&mut self) -> Result<(), Failure> {
-        while !self.outbox.is_empty() {
+        while !self.outbox.is_empty() || self.unflushed {
             self.step(true).await?;
         }
         if self.outbox.capacity() > KEEP {
@@ -77,7 +113,7 @@ impl Wire {
             if self.closed {
                 return Failure::Gone;
             }
-            if let Err(gone) = self.step(send && !self.outbox.is_empty()).await {
+            if let Err(gone) = self.step(send && (!self.outbox.is_empty() || self.unflushed)).await {
                 return gone;
             }
         }
@@ -86,30 +122,47 @@ impl Wire {
     /// Some bytes out or some bytes in.
     async fn step(&mut self, write: bool) -> Result<(), Failure> {
         let read = !self.closed && self.inbox.len() < READ_AHEAD;
-        let (mut reader, mut writer) = self.stream.split();
         if read {
             make_room(&mut self.inbox, 0);
         }
-        tokio::select! {
-            written = writer.write_buf(&mut self.outbox), if write => match written? {
-                0 => Err(Failure::Gone),
-                _ => Ok(()),
-            },
-            count = reader.read_buf(&mut self.inbox), if read => {
-                self.closed = count? == 0;
-                Ok(())
+        let Self { stream, inbox, outbox, unflushed, closed, .. } = self;
+        poll_fn(|cx| {
+            if write && !outbox.is_empty() {
+                if let Poll::Ready(written) = pin!(stream.write_buf(outbox)).poll(cx) {
+                    *unflushed = true;
+                    return Poll::Ready(match written? {
+                        0 => Err(Failure::Gone),
+                        _ => Ok(()),
+                    });
+                }
+            } else if write
+                && *unflushed
+                && let Poll::Ready(flushed) = pin!(stream.flush()).poll(cx)
+            {
+                *unflushed = false;
+                return Poll::Ready(Ok(flushed?));
+            }
+            if read && let Poll::Ready(count) = pin!(stream.read_buf(inbox)).poll(cx) {
+                *closed = count? == 0;
+                return Poll::Ready(Ok(()));
             }
             // Nothing to send and no room to read: wait for whoever watches us to lose patience.
-            else => std::future::pending().await,
-        }
+            Poll::Pending
+        })
+        .await
     }
 
     /// The next message: its letter and its body. `None` when the client closed its end between two messages.
     pub(super) async fn message(&mut self) -> Result<Option<(u8, Bytes)>, Failure> {
+        self.message_within(MESSAGE_LIMIT).await
+    }
+
+    /// The same, of a client that may not send as much.
+    pub(super) async fn message_within(&mut self, limit: usize) -> Result<Option<(u8, Bytes)>, Failure> {
         loop {
             if let Some(header) = self.inbox.first_chunk::<5>() {
                 let [letter, length @ ..] = *header;
-                let length = message_length(length, 4, MESSAGE_LIMIT)?;
+                let length = message_length(length, 4, limit)?;
                 if self.inbox.len() > length {
                     let mut message = self.inbox.split_to(1 + length).freeze();
                     message.advance(5);
@@ -141,6 +194,7 @@ impl Wire {
     /// A byte outside of any message: the answer to a request for encryption.
     pub(super) async fn answer(&mut self, byte: u8) -> Result<(), Failure> {
         self.stream.write_all(&[byte]).await?;
+        self.stream.flush().await?;
         Ok(())
     }
 

@@ -11,11 +11,13 @@ use datafusion::arrow::ipc::reader::StreamReader;
 use datafusion::arrow::ipc::writer::StreamWriter;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::access::{Access, RoleId};
 use super::disk::Stored;
 use crate::error::{Error, Result};
 
 /// What to run on a catalog of format 0, 1, …; one entry per format, never edited once released.
-const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE schemas (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         name TEXT NOT NULL UNIQUE
@@ -59,7 +61,64 @@ const MIGRATIONS: &[&str] = &["
         PRIMARY KEY (model_id, version)
     ) STRICT;
     INSERT INTO schemas (name) VALUES ('public');
-"];
+",
+    "
+    CREATE TABLE roles (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,   -- an OID for clients: those of Postgres are below 16384
+        name TEXT NOT NULL UNIQUE,
+        superuser INTEGER NOT NULL,
+        login INTEGER NOT NULL,
+        create_role INTEGER NOT NULL,
+        inherit INTEGER NOT NULL,
+        bypass_rls INTEGER NOT NULL,
+        connection_limit INTEGER,               -- NULL: none
+        verifier TEXT,                          -- SCRAM-SHA-256$4096:salt$StoredKey:ServerKey; NULL: no password
+        valid_until INTEGER                     -- microseconds since 1970, UTC
+    ) STRICT;
+    CREATE TABLE memberships (
+        role_id INTEGER NOT NULL REFERENCES roles ON DELETE CASCADE,
+        member_id INTEGER NOT NULL REFERENCES roles ON DELETE CASCADE,
+        admin INTEGER NOT NULL,
+        PRIMARY KEY (role_id, member_id)
+    ) STRICT;
+    CREATE TABLE grants (
+        object_kind TEXT NOT NULL,              -- database, schema, relation, model
+        object_id INTEGER NOT NULL,
+        column_name TEXT NOT NULL,              -- empty: the whole object
+        grantee INTEGER NOT NULL,               -- 0: PUBLIC
+        privilege TEXT NOT NULL,
+        grantable INTEGER NOT NULL,
+        PRIMARY KEY (object_kind, object_id, column_name, grantee, privilege)
+    ) STRICT;
+    CREATE TABLE default_grants (               -- what is granted on what is yet to be made
+        owner INTEGER NOT NULL,                 -- by whom
+        schema_id INTEGER NOT NULL,             -- 0: in any
+        object_kind TEXT NOT NULL,
+        grantee INTEGER NOT NULL,
+        privilege TEXT NOT NULL,
+        grantable INTEGER NOT NULL,
+        PRIMARY KEY (owner, schema_id, object_kind, grantee, privilege)
+    ) STRICT;
+    CREATE TABLE policies (
+        relation_id INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        restrictive INTEGER NOT NULL,
+        roles TEXT NOT NULL,                    -- JSON: numbers, 0 for PUBLIC
+        using_sql TEXT NOT NULL,
+        PRIMARY KEY (relation_id, name)
+    ) STRICT;
+    CREATE TABLE login (mock_key BLOB NOT NULL) STRICT;
+    ALTER TABLE schemas ADD COLUMN owner INTEGER NOT NULL DEFAULT 10;
+    ALTER TABLE relations ADD COLUMN owner INTEGER NOT NULL DEFAULT 10;
+    ALTER TABLE relations ADD COLUMN row_security INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE models ADD COLUMN owner INTEGER NOT NULL DEFAULT 10;
+    INSERT INTO login VALUES (randomblob(32));
+    INSERT INTO roles VALUES (10, 'cohort', 1, 1, 1, 1, 1, NULL, NULL, NULL);
+    UPDATE sqlite_sequence SET seq = 16383 WHERE name = 'roles';
+    INSERT INTO grants VALUES ('database', 0, '', 0, 'CONNECT', 0), ('database', 0, '', 0, 'TEMPORARY', 0);
+    INSERT INTO grants SELECT 'schema', id, '', 0, 'USAGE', 0 FROM schemas WHERE name = 'public';
+",
+];
 
 /// A table's number: never reused, and the same through every change of name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,6 +142,9 @@ pub struct Relation {
     pub comment: Option<String>,
     /// By column; not all have one.
     pub column_comments: BTreeMap<String, String>,
+    pub owner: RoleId,
+    /// Whether its policies hold for whoever does not own it.
+    pub row_security: bool,
     /// In the order they were written. They stay on disk as long as somebody holds them here.
     pub files: Arc<[DataFile]>,
     pub version: u64,
@@ -148,6 +210,7 @@ pub struct ModelRow {
     pub id: i64,
     pub schema: String,
     pub name: String,
+    pub owner: RoleId,
     pub model_type: String,
     pub default_version: u32,
     /// Microseconds since 1970, UTC.
@@ -186,9 +249,10 @@ impl ModelRow {
 }
 
 /// What is in a schema.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Contents {
     pub(super) id: i64,
+    pub(super) owner: RoleId,
     pub(super) relations: BTreeMap<String, Relation>,
     pub(super) models: BTreeMap<String, ModelRow>,
 }
@@ -206,6 +270,7 @@ pub(super) enum Touched {
     Schema(String),
     Relation(String, String),
     Model(String, String),
+    Access,
 }
 
 /// The same, as the transaction left it; `None` is gone.
@@ -213,6 +278,7 @@ enum Fresh {
     Schema(String, Option<Contents>),
     Relation(String, String, Option<Relation>),
     Model(String, String, Option<ModelRow>),
+    Access(Access),
 }
 
 pub(super) type Schemas = BTreeMap<String, Contents>;
@@ -221,6 +287,7 @@ pub(super) struct Catalog {
     root: PathBuf,
     db: Mutex<Db>,
     shown: RwLock<Schemas>,
+    access: RwLock<Arc<Access>>,
     generation: AtomicU64,
 }
 
@@ -266,8 +333,10 @@ impl Catalog {
                 schemas.insert(name, contents);
             }
         }
+        let access = Access::read(&connection)?;
         Ok(Self {
             root: root.to_owned(),
+            access: RwLock::new(Arc::new(access)),
             db: Mutex::new(Db { connection, stored }),
             shown: RwLock::new(schemas),
             generation: AtomicU64::new(0),
@@ -277,6 +346,11 @@ impl Catalog {
     /// The committed state, from memory.
     pub(super) fn show(&self) -> RwLockReadGuard<'_, Schemas> {
         self.shown.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who may do what, from memory.
+    pub(super) fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How many commits there were since the start.
@@ -327,6 +401,7 @@ impl Catalog {
                     let old = models.and_then(|models| put(models, name, new));
                     before.extend(old.iter().flat_map(ModelRow::stored));
                 }
+                Fresh::Access(new) => *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new),
             }
         }
         let named: HashSet<&Path> = after.iter().map(|stored| stored.path()).collect();
@@ -364,6 +439,7 @@ impl Rows<'_> {
                 let model = self.model(&schema, &name)?;
                 Fresh::Model(schema, name, model)
             }
+            Touched::Access => Fresh::Access(Access::read(self.db)?),
         })
     }
 
@@ -379,9 +455,10 @@ impl Rows<'_> {
     }
 
     fn schema(&mut self, name: &str) -> Result<Option<Contents>> {
-        let id = self.db.query_row("SELECT id FROM schemas WHERE name = ?1", [name], |row| row.get(0)).optional()?;
-        let Some(id) = id else { return Ok(None) };
-        let mut contents = Contents { id, ..Contents::default() };
+        let sql = "SELECT id, owner FROM schemas WHERE name = ?1";
+        let row = self.db.query_row(sql, [name], |row| Ok((row.get(0)?, RoleId(row.get(1)?)))).optional()?;
+        let Some((id, owner)) = row else { return Ok(None) };
+        let mut contents = Contents { id, owner, relations: BTreeMap::new(), models: BTreeMap::new() };
         for relation in self.names("SELECT name FROM relations WHERE schema_id = ?1", &[&id])? {
             if let Some(row) = self.relation(name, &relation)? {
                 contents.relations.insert(relation, row);
@@ -396,16 +473,21 @@ impl Rows<'_> {
     }
 
     fn relation(&mut self, schema: &str, name: &str) -> Result<Option<Relation>> {
-        let sql = "SELECT r.id, r.view_sql, r.columns, r.comment, r.version
+        let sql = "SELECT r.id, r.view_sql, r.columns, r.comment, r.version, r.owner, r.row_security
                    FROM relations r JOIN schemas s ON s.id = r.schema_id WHERE s.name = ?1 AND r.name = ?2";
         let row = self.db.query_row(sql, [schema, name], |row| {
             let columns: Vec<u8> = row.get(2)?;
-            Ok((row.get(0)?, row.get(1)?, columns, row.get(3)?, row.get::<_, i64>(4)?))
+            let (owner, row_security) = (RoleId(row.get(5)?), row.get(6)?);
+            Ok((row.get(0)?, row.get(1)?, columns, row.get(3)?, row.get::<_, i64>(4)?, owner, row_security))
         });
-        let Some((id, view_sql, columns, comment, version)) = row.optional()? else { return Ok(None) };
+        let Some((id, view_sql, columns, comment, version, owner, row_security)) = row.optional()? else {
+            return Ok(None);
+        };
         let (columns, column_comments) = columns_from(&columns)?;
         Ok(Some(Relation {
             id,
+            owner,
+            row_security,
             schema: schema.to_owned(),
             name: name.to_owned(),
             kind: match view_sql {
@@ -435,14 +517,17 @@ impl Rows<'_> {
     }
 
     fn model(&mut self, schema: &str, name: &str) -> Result<Option<ModelRow>> {
-        let sql = "SELECT m.id, m.default_version, m.created
+        let sql = "SELECT m.id, m.default_version, m.created, m.owner
                    FROM models m JOIN schemas s ON s.id = m.schema_id WHERE s.name = ?1 AND m.name = ?2";
-        let row = self.db.query_row(sql, [schema, name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
-        let Some((id, default_version, created)) = row.optional()? else { return Ok(None) };
+        let row = self
+            .db
+            .query_row(sql, [schema, name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, RoleId(row.get(3)?))));
+        let Some((id, default_version, created, owner)) = row.optional()? else { return Ok(None) };
         let mut model = ModelRow {
             id,
             schema: schema.to_owned(),
             name: name.to_owned(),
+            owner,
             model_type: String::new(),
             default_version,
             created,
@@ -492,9 +577,10 @@ pub(super) fn insert_relation(
     name: &str,
     view_sql: Option<&str>,
     columns: &Schema,
+    owner: RoleId,
 ) -> Result<i64> {
-    let sql = "INSERT INTO relations (schema_id, name, view_sql, columns) VALUES (?1, ?2, ?3, ?4)";
-    tx.execute(sql, params![schema, name, view_sql, columns_to(columns)?])?;
+    let sql = "INSERT INTO relations (schema_id, name, view_sql, columns, owner) VALUES (?1, ?2, ?3, ?4, ?5)";
+    tx.execute(sql, params![schema, name, view_sql, columns_to(columns)?, owner.0])?;
     Ok(tx.last_insert_rowid())
 }
 

@@ -3,15 +3,21 @@
 //! A commit is all or nothing: files are written and synced first, then one SQLite transaction names them. What no
 //! row names was never committed, and is swept away at the next start.
 
+mod access;
 mod catalog;
 mod disk;
 mod models;
+mod roles;
 mod store;
 mod table;
 mod writer;
 
+pub use access::{
+    Access, DefaultGrant, DefaultOn, Grant, Membership, Object, Policy, Privilege, Role, RoleId, Verifier,
+};
 pub use catalog::{DataFile, ModelRow, ModelVersion, Relation, RelationKind, RelationType, Status, TableId};
 pub use models::NewModel;
+pub use roles::{RoleChange, check_role_name};
 pub use store::{IfExists, Store};
 pub use table::{LakeTable, fill};
 pub use writer::TableWriter;

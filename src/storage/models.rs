@@ -12,13 +12,15 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use datafusion::parquet::basic::Compression;
 use datafusion::parquet::errors::ParquetError;
-use datafusion::parquet::file::properties::WriterPropertiesBuilder;
+use datafusion::parquet::file::properties::{EnabledStatistics, WriterPropertiesBuilder};
 use rayon::prelude::*;
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
+use super::access::{DefaultOn, RoleId};
 use super::catalog::{ModelRow, ModelVersion, Status, Touched, version_dir};
 use super::disk::{Draft, fresh_name, now_micros, sync_dir};
+use super::roles::{forget_rights, grant_defaults};
 use super::store::{IfExists, Store, display_name};
 use super::writer::{not_written, parquet_writer};
 use crate::error::{Error, Kind, Result};
@@ -29,6 +31,8 @@ use crate::frame::Artefact;
 pub struct NewModel {
     pub schema: String,
     pub name: String,
+    /// Whose it is if it is new.
+    pub owner: RoleId,
     pub model_type: String,
     /// Statement, options, metrics, …: stored as given and given back with the version.
     pub facts: serde_json::Value,
@@ -68,7 +72,7 @@ impl Store {
     ///
     /// Of a model that exists, `Replace` adds the next version and `Keep` answers the present default.
     pub fn commit_model(&self, new: NewModel, artefact: &Artefact, exists: IfExists) -> Result<u32> {
-        let NewModel { schema, name, model_type, facts } = new;
+        let NewModel { schema, name, owner, model_type, facts } = new;
         let kept = |model: &ModelRow| match exists {
             IfExists::Error => {
                 let message = format!("model \"{}\" already exists", display_name(&schema, &name));
@@ -89,6 +93,7 @@ impl Store {
         self.catalog.commit(|tx| {
             let schema_id = self.schema_id(&schema)?;
             let now = now_micros();
+            let mut touched = vec![Touched::Model(schema.clone(), name.clone())];
             let (id, version) = match self.model(&schema, &name)? {
                 Some(model) => {
                     if let Some(version) = kept(&model)? {
@@ -99,10 +104,12 @@ impl Store {
                     (model.id, tx.query_row(sql, [model.id], |row| row.get(0))?)
                 }
                 None => {
-                    let sql = "INSERT INTO models (schema_id, name, default_version, next_version, created)
-                               VALUES (?1, ?2, 1, 2, ?3)";
-                    tx.execute(sql, params![schema_id, name, now])?;
-                    (tx.last_insert_rowid(), 1)
+                    let sql = "INSERT INTO models (schema_id, name, default_version, next_version, created, owner)
+                               VALUES (?1, ?2, 1, 2, ?3, ?4)";
+                    tx.execute(sql, params![schema_id, name, now, owner.0])?;
+                    let id = tx.last_insert_rowid();
+                    touched.extend(grant_defaults(tx, DefaultOn::Models, id, schema_id, owner)?);
+                    (id, 1)
                 }
             };
             let sql = "INSERT INTO model_versions (model_id, version, model_type, created, bytes, hash, facts)
@@ -120,7 +127,7 @@ impl Store {
             sync_dir(dir)?;
             sync_dir(&self.root().join("models"))?;
             draft.keep();
-            Ok((version, vec![Touched::Model(schema.clone(), name.clone())]))
+            Ok((version, touched))
         })
     }
 
@@ -147,6 +154,7 @@ impl Store {
             match self.model(schema, name)? {
                 Some(model) => {
                     tx.execute("DELETE FROM models WHERE id = ?1", [model.id])?;
+                    forget_rights(tx)?;
                     Ok((true, vec![Touched::Model(schema.to_owned(), name.to_owned())]))
                 }
                 None if if_exists => Ok((false, vec![])),
@@ -272,9 +280,12 @@ fn part_file(index: usize, name: &str) -> String {
 }
 
 fn write_part(path: &Path, rows: &RecordBatch) -> Result<()> {
-    // Factors and weights hardly repeat, and hardly shrink.
+    // Factors and weights hardly repeat, and hardly shrink; parts are read whole, so nobody asks for their bounds.
     let plain = |properties: WriterPropertiesBuilder| {
-        properties.set_dictionary_enabled(false).set_compression(Compression::UNCOMPRESSED)
+        properties
+            .set_dictionary_enabled(false)
+            .set_compression(Compression::UNCOMPRESSED)
+            .set_statistics_enabled(EnabledStatistics::None)
     };
     let mut parquet = parquet_writer(File::create_new(path)?, &rows.schema(), plain)?;
     parquet.write(rows).map_err(not_written)?;
@@ -350,34 +361,17 @@ fn damaged(file: &str, error: &dyn std::error::Error) -> Error {
 
 /// Length and CRC-64/XZ of what can be read. It tells damage, not forgery.
 fn checksum(mut from: impl Read) -> Result<(u64, String)> {
-    let (mut length, mut crc) = (0, !0u64);
+    let (mut length, mut crc) = (0, crc64fast::Digest::new());
     let mut chunk = vec![0; 1 << 16];
     loop {
         let n = from.read(&mut chunk)?;
         if n == 0 {
-            return Ok((length, format!("{:016x}", !crc)));
+            return Ok((length, format!("{:016x}", crc.sum64())));
         }
         length += n as u64;
-        crc = chunk[..n].iter().fold(crc, |crc, byte| (crc >> 8) ^ CRC64[usize::from(crc as u8 ^ byte)]);
+        crc.write(&chunk[..n]);
     }
 }
-
-/// The remainder of each byte, for the ECMA-182 polynomial with its bits in reverse.
-const CRC64: [u64; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut crc = byte as u64;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xc96c_5795_d787_0f42 } else { crc >> 1 };
-            bit += 1;
-        }
-        table[byte] = crc;
-        byte += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {
@@ -402,6 +396,7 @@ mod tests {
         let new = NewModel {
             schema: "public".into(),
             name: name.into(),
+            owner: RoleId::FIRST,
             model_type: "als".into(),
             facts: json!({"seed": seed}),
         };
@@ -512,6 +507,7 @@ mod tests {
         let new = |schema: &str| NewModel {
             schema: schema.into(),
             name: "shop".into(),
+            owner: RoleId::FIRST,
             model_type: "bpr".into(),
             facts: json!(null),
         };

@@ -11,11 +11,13 @@ use datafusion::object_store::ObjectStore;
 use datafusion::object_store::local::LocalFileSystem;
 use rusqlite::{Transaction, params};
 
+use super::access::{DefaultOn, RoleId};
 use super::catalog::{
     Catalog, Relation, RelationKind, RelationType, Schemas, TableId, Touched, comment_on_column, insert_relation,
     table_dir, version_dir,
 };
 use super::disk::sync_dir;
+use super::roles::{forget_rights, grant_defaults, inherit_rights};
 use super::writer::{NewFile, TableWriter};
 use crate::error::{Error, Kind, Result};
 
@@ -75,7 +77,7 @@ impl Store {
     }
 
     /// Answers whether it was created.
-    pub fn create_schema(&self, name: &str, if_not_exists: bool) -> Result<bool> {
+    pub fn create_schema(&self, name: &str, if_not_exists: bool, owner: RoleId) -> Result<bool> {
         self.catalog.commit(|tx| {
             if self.catalog.show().contains_key(name) {
                 return match if_not_exists {
@@ -83,7 +85,7 @@ impl Store {
                     false => Err(Error::new(Kind::SchemaExists, format!("schema \"{name}\" already exists"))),
                 };
             }
-            tx.execute("INSERT INTO schemas (name) VALUES (?1)", [name])?;
+            tx.execute("INSERT INTO schemas (name, owner) VALUES (?1, ?2)", params![name, owner.0])?;
             Ok((true, vec![Touched::Schema(name.to_owned())]))
         })
     }
@@ -104,6 +106,7 @@ impl Store {
                 return Err(Error::new(Kind::StillNeeded, message).hint("DROP SCHEMA … CASCADE drops them too"));
             }
             tx.execute("DELETE FROM schemas WHERE id = ?1", [id])?;
+            forget_rights(tx)?;
             Ok((true, vec![Touched::Schema(name.to_owned())]))
         })
     }
@@ -119,19 +122,48 @@ impl Store {
         Ok(schemas.get(schema).and_then(|contents| contents.relations.get(name)).cloned())
     }
 
-    pub fn create_view(&self, schema: &str, name: &str, sql: &str, columns: SchemaRef, or_replace: bool) -> Result<()> {
+    /// A view that is replaced keeps its owner, and what was granted on it.
+    pub fn create_view(
+        &self,
+        schema: &str,
+        name: &str,
+        sql: &str,
+        columns: SchemaRef,
+        or_replace: bool,
+        owner: RoleId,
+    ) -> Result<()> {
         self.catalog.commit(|tx| {
             let exists = if or_replace { IfExists::Replace } else { IfExists::Error };
-            if self.claim(tx, schema, name, RelationType::View, exists)? {
-                insert_relation(tx, self.schema_id(schema)?, name, Some(sql), &columns)?;
+            match self.claim(tx, schema, name, RelationType::View, exists)? {
+                Claim::Unwanted => Ok(((), vec![])),
+                claim => Ok(((), self.insert(tx, schema, name, Some(sql), &columns, claim, owner)?.1)),
             }
-            Ok(((), vec![Touched::Relation(schema.to_owned(), name.to_owned())]))
         })
     }
 
-    /// The schemas, each with the number that stays with it.
-    pub fn numbered_schemas(&self) -> Vec<(i64, String)> {
-        self.catalog.show().iter().map(|(name, contents)| (contents.id, name.clone())).collect()
+    /// Writes the row of a new relation, or of one that takes the place of another and is treated as it was.
+    #[allow(clippy::too_many_arguments)]
+    fn insert(
+        &self,
+        tx: &Transaction<'_>,
+        schema: &str,
+        name: &str,
+        view_sql: Option<&str>,
+        columns: &Schema,
+        claim: Claim,
+        owner: RoleId,
+    ) -> Result<(i64, Vec<Touched>)> {
+        let touched = Touched::Relation(schema.to_owned(), name.to_owned());
+        let schema = self.schema_id(schema)?;
+        let Claim::Replaces(old) = claim else {
+            let id = insert_relation(tx, schema, name, view_sql, columns, owner)?;
+            let granted = grant_defaults(tx, DefaultOn::Relations, id, schema, owner)?;
+            return Ok((id, [touched].into_iter().chain(granted).collect()));
+        };
+        let new = insert_relation(tx, schema, name, view_sql, columns, old.owner)?;
+        inherit_rights(tx, old.id, new)?;
+        tx.execute("UPDATE relations SET row_security = ?2 WHERE id = ?1", params![new, old.row_security])?;
+        Ok((new, vec![touched, Touched::Access]))
     }
 
     /// Answers whether it was there.
@@ -142,6 +174,7 @@ impl Store {
                 Some(relation) if relation.kind.of() != kind => Err(wrong_kind(schema, name, kind)),
                 Some(_) => {
                     delete_relation(tx, self.schema_id(schema)?, name)?;
+                    forget_rights(tx)?;
                     Ok((true, vec![Touched::Relation(schema.to_owned(), name.to_owned())]))
                 }
                 None if if_exists => Ok((false, vec![])),
@@ -201,17 +234,26 @@ impl Store {
         TableWriter::new(self.root.join("tables").join("incoming"), schema)
     }
 
-    /// A new table with the columns and rows of `writer`. Answers whether it was created.
-    pub fn create_table(&self, schema: &str, name: &str, writer: TableWriter, exists: IfExists) -> Result<bool> {
+    /// A new table with the columns and rows of `writer`. Answers whether it was created. One that is replaced keeps its
+    /// owner, and what was granted on it.
+    pub fn create_table(
+        &self,
+        schema: &str,
+        name: &str,
+        writer: TableWriter,
+        exists: IfExists,
+        owner: RoleId,
+    ) -> Result<bool> {
         let columns = Arc::clone(writer.schema());
         let files = writer.into_files()?;
         self.catalog.commit(|tx| {
-            if !self.claim(tx, schema, name, RelationType::Table, exists)? {
-                return Ok((false, vec![]));
-            }
-            let id = insert_relation(tx, self.schema_id(schema)?, name, None, &columns)?;
+            let claim = match self.claim(tx, schema, name, RelationType::Table, exists)? {
+                Claim::Unwanted => return Ok((false, vec![])),
+                claim => claim,
+            };
+            let (id, touched) = self.insert(tx, schema, name, None, &columns, claim, owner)?;
             self.name_files(tx, TableId(id), files)?;
-            Ok((true, vec![Touched::Relation(schema.to_owned(), name.to_owned())]))
+            Ok((true, touched))
         })
     }
 
@@ -265,7 +307,7 @@ impl Store {
         Ok(())
     }
 
-    /// Makes the name free for a new relation, or says that it is not wanted (`false`) or not possible (an error).
+    /// Makes the name free for a new relation, or says that it is not wanted or, by an error, not possible.
     fn claim(
         &self,
         tx: &Transaction<'_>,
@@ -273,14 +315,17 @@ impl Store {
         name: &str,
         kind: RelationType,
         exists: IfExists,
-    ) -> Result<bool> {
+    ) -> Result<Claim> {
         let id = self.schema_id(schema)?;
         match (self.relation(schema, name)?, exists) {
-            (None, _) => Ok(true),
+            (None, _) => Ok(Claim::Free),
             (Some(_), IfExists::Error) => Err(relation_exists(schema, name)),
-            (Some(_), IfExists::Keep) => Ok(false),
+            (Some(_), IfExists::Keep) => Ok(Claim::Unwanted),
             (Some(old), IfExists::Replace) if old.kind.of() != kind => Err(wrong_kind(schema, name, kind)),
-            (Some(_), IfExists::Replace) => delete_relation(tx, id, name).map(|()| true),
+            (Some(old), IfExists::Replace) => {
+                delete_relation(tx, id, name)?;
+                Ok(Claim::Replaces(Box::new(old)))
+            }
         }
     }
 
@@ -303,6 +348,15 @@ impl Store {
         Error::new(Kind::UnknownTable, format!("{kind} \"{}\" does not exist", display_name(schema, name)))
             .suggest(name, known.map(String::as_str))
     }
+}
+
+/// What became of a name that a new relation wants.
+enum Claim {
+    Free,
+    /// It was this one's, which is gone.
+    Replaces(Box<Relation>),
+    /// It is taken, and the new relation is not needed.
+    Unwanted,
 }
 
 /// A name as people write it: without the schema where that is the usual one.
@@ -440,7 +494,7 @@ mod tests {
     }
 
     fn create(store: &Arc<Store>, name: &str, rows: i64) -> TableId {
-        assert!(store.create_table("public", name, writer(store, rows), IfExists::Error).unwrap());
+        assert!(store.create_table("public", name, writer(store, rows), IfExists::Error, RoleId::FIRST).unwrap());
         id(store, name)
     }
 
@@ -472,8 +526,8 @@ mod tests {
         let table = create(&store, "orders", 3);
         store.append(table, writer(&store, 4)).unwrap();
         store.comment("public", "orders", Some("one row per order")).unwrap();
-        store.create_view("public", "recent", "SELECT 1", columns(), false).unwrap();
-        store.create_schema("shop", false).unwrap();
+        store.create_view("public", "recent", "SELECT 1", columns(), false, RoleId::FIRST).unwrap();
+        store.create_schema("shop", false, RoleId::FIRST).unwrap();
         let before = store.relation("public", "orders").unwrap().unwrap();
         drop(store);
 
@@ -581,7 +635,7 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         let old = create(&store, "orders", 1);
         let late = writer(&store, 5);
-        assert!(store.create_table("public", "orders", writer(&store, 2), IfExists::Replace).unwrap());
+        assert!(store.create_table("public", "orders", writer(&store, 2), IfExists::Replace, RoleId::FIRST).unwrap());
         assert_ne!(id(&store, "orders"), old);
         assert_eq!(store.append(old, late).unwrap_err().kind, Kind::UnknownTable);
         assert_eq!(rows(&store, "orders"), 2);
@@ -642,24 +696,36 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         create(&store, "orders", 1);
-        store.create_view("public", "recent", "SELECT 1", columns(), false).unwrap();
+        store.create_view("public", "recent", "SELECT 1", columns(), false, RoleId::FIRST).unwrap();
         let kind = |result: Result<bool>| result.unwrap_err().kind;
 
         let before = store.generation();
         let empty = || store.writer(columns()).unwrap();
-        assert_eq!(kind(store.create_table("public", "orders", empty(), IfExists::Error)), Kind::TableExists);
-        assert_eq!(kind(store.create_table("public", "recent", empty(), IfExists::Replace)), Kind::NotReady);
-        assert!(!store.create_table("public", "orders", empty(), IfExists::Keep).unwrap());
-        assert_eq!(kind(store.create_table("nope", "orders", empty(), IfExists::Error)), Kind::UnknownSchema);
+        assert_eq!(
+            kind(store.create_table("public", "orders", empty(), IfExists::Error, RoleId::FIRST)),
+            Kind::TableExists
+        );
+        assert_eq!(
+            kind(store.create_table("public", "recent", empty(), IfExists::Replace, RoleId::FIRST)),
+            Kind::NotReady
+        );
+        assert!(!store.create_table("public", "orders", empty(), IfExists::Keep, RoleId::FIRST).unwrap());
+        assert_eq!(
+            kind(store.create_table("nope", "orders", empty(), IfExists::Error, RoleId::FIRST)),
+            Kind::UnknownSchema
+        );
         assert_eq!(kind(store.drop_relation("public", "orders", RelationType::View, true)), Kind::NotReady);
         assert_eq!(kind(store.drop_relation("public", "nope", RelationType::Table, false)), Kind::UnknownTable);
         assert!(!store.drop_relation("public", "nope", RelationType::Table, true).unwrap());
         assert_eq!(store.comment("public", "nope", None).unwrap_err().kind, Kind::UnknownTable);
         let error = store.drop_relation("public", "order", RelationType::Table, false).unwrap_err();
         assert_eq!(error.hint.as_deref(), Some("did you mean \"orders\"?"));
-        assert_eq!(store.create_view("public", "recent", "", columns(), false).unwrap_err().kind, Kind::TableExists);
+        assert_eq!(
+            store.create_view("public", "recent", "", columns(), false, RoleId::FIRST).unwrap_err().kind,
+            Kind::TableExists
+        );
         assert_eq!(store.generation(), before);
-        store.create_view("public", "recent", "SELECT 2", columns(), true).unwrap();
+        store.create_view("public", "recent", "SELECT 2", columns(), true, RoleId::FIRST).unwrap();
         assert_eq!(store.generation(), before + 1);
     }
 
@@ -667,10 +733,10 @@ mod tests {
     fn a_schema_goes_only_when_empty_or_with_all_in_it() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        assert!(store.create_schema("shop", false).unwrap());
-        assert!(!store.create_schema("shop", true).unwrap());
-        assert_eq!(store.create_schema("shop", false).unwrap_err().kind, Kind::SchemaExists);
-        store.create_table("shop", "orders", writer(&store, 1), IfExists::Error).unwrap();
+        assert!(store.create_schema("shop", false, RoleId::FIRST).unwrap());
+        assert!(!store.create_schema("shop", true, RoleId::FIRST).unwrap());
+        assert_eq!(store.create_schema("shop", false, RoleId::FIRST).unwrap_err().kind, Kind::SchemaExists);
+        store.create_table("shop", "orders", writer(&store, 1), IfExists::Error, RoleId::FIRST).unwrap();
         assert_eq!(store.drop_schema("shop", false, false).unwrap_err().kind, Kind::StillNeeded);
         assert!(store.drop_schema("shop", false, true).unwrap());
         assert!(!store.drop_schema("shop", true, false).unwrap());

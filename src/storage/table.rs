@@ -232,7 +232,7 @@ mod tests {
     use datafusion::prelude::{SessionConfig, SessionContext};
 
     use super::*;
-    use crate::storage::{IfExists, RelationType};
+    use crate::storage::{IfExists, RelationType, RoleId};
 
     fn lake() -> (tempfile::TempDir, Arc<Store>) {
         let dir = tempfile::tempdir().unwrap();
@@ -242,7 +242,7 @@ mod tests {
             Field::new("name", DataType::Utf8, true),
         ]));
         let writer = store.writer(columns).unwrap();
-        store.create_table("public", "t", writer, IfExists::Error).unwrap();
+        store.create_table("public", "t", writer, IfExists::Error, RoleId::FIRST).unwrap();
         (dir, store)
     }
 
@@ -389,7 +389,7 @@ mod tests {
     #[test]
     fn a_view_is_not_a_table() {
         let (_dir, store) = lake();
-        store.create_view("public", "v", "SELECT 1", Arc::new(Schema::empty()), false).unwrap();
+        store.create_view("public", "v", "SELECT 1", Arc::new(Schema::empty()), false, RoleId::FIRST).unwrap();
         let view = store.relation("public", "v").unwrap().unwrap();
         assert_eq!(LakeTable::new(store, view).map(|_| ()).unwrap_err().kind, Kind::NotReady);
     }

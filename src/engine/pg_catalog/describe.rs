@@ -20,7 +20,7 @@ type About = fn(&Objects, &[ScalarValue], &str) -> Result<ScalarValue>;
 /// Registers them.
 pub fn register(context: &SessionContext, source: &Arc<Source>) {
     let text = || DataType::Utf8;
-    let all: [(&[&'static str], DataType, About); 13] = [
+    let all: [(&[&'static str], DataType, About); 14] = [
         (&["format_type"], text(), format_type),
         (&["obj_description"], text(), |objects, given, _| Ok(described(objects, given))),
         (&["col_description"], text(), |objects, given, _| Ok(column_described(objects, given))),
@@ -39,6 +39,11 @@ pub fn register(context: &SessionContext, source: &Arc<Source>) {
                 [] => Some("\"any\"".to_owned()),
                 columns => Some(format!("TABLE({})", columns.join(", "))),
             }))
+        }),
+        (&["pg_get_userbyid"], text(), |objects, given, _| {
+            let unknown = |oid: i32| format!("unknown (OID={oid})");
+            let named = |oid| objects.role(oid).map_or_else(|| unknown(oid), |role| role.name.clone());
+            Ok(ScalarValue::Utf8(oid(given.first()).map(named)))
         }),
         (&["pg_table_is_visible"], DataType::Boolean, |objects, given, schema| {
             let found = oid(given.first()).and_then(|oid| objects.relation(oid));

@@ -4,9 +4,11 @@ use datafusion::arrow::datatypes::Field;
 use serde_json::{Value, json};
 
 use crate::engine::catalog::CATALOG;
+use crate::engine::pg_catalog::acl;
 use crate::engine::pg_catalog::objects::{Object, Objects};
 use crate::engine::pg_catalog::relation::{Cell, Row, SystemRelation, row};
 use crate::engine::pg_catalog::types::{self, ColumnType};
+use crate::storage::{Grant, RoleId};
 
 use Cell::{Int4, Text};
 
@@ -50,7 +52,7 @@ const SCHEMATA: SystemRelation = SystemRelation {
     ],
     rows: |objects| {
         let namespaces = objects.namespaces.iter();
-        namespaces.map(|schema| row![CATALOG, schema.name.as_str(), CATALOG]).collect()
+        namespaces.map(|schema| row![CATALOG, schema.name.as_str(), objects.access.name(schema.owner)]).collect()
     },
 };
 
@@ -256,22 +258,42 @@ const TABLE_PRIVILEGES: SystemRelation = SystemRelation {
     rows: |objects| {
         let privileges = |object: &Object| {
             let kinds: &[&str] = if object.kind == 'r' { &["INSERT", "SELECT"] } else { &["SELECT"] };
-            let privilege = |kind: &&str| {
-                row![CATALOG, CATALOG, CATALOG, object.schema.as_str(), object.name.as_str(), *kind, "YES", "NO"]
+            let owner = objects.access.name(object.owner);
+            let privilege = |grantee: &str, kind: &str, grantable: bool| {
+                let grantable = if grantable { "YES" } else { "NO" };
+                let (schema, name) = (object.schema.as_str(), object.name.as_str());
+                row![owner, grantee, CATALOG, schema, name, kind, grantable, "NO"]
             };
-            kinds.iter().map(privilege).collect::<Vec<_>>()
+            let of_owner = kinds.iter().map(|kind| privilege(owner, kind, true));
+            let granted = acl::on_relation(objects, object).filter(|grant| grant.column.is_none());
+            let granted =
+                granted.map(|grant| privilege(grantee(objects, grant), grant.privilege.name(), grant.grantable));
+            of_owner.chain(granted).collect::<Vec<_>>()
         };
         objects.relations.iter().flat_map(privileges).collect()
     },
 };
 
-const ENABLED_ROLES: SystemRelation =
-    SystemRelation { name: "enabled_roles", columns: &[("role_name", Text)], rows: |_| vec![row![CATALOG]] };
+fn grantee<'a>(objects: &'a Objects, grant: &Grant) -> &'a str {
+    if grant.grantee == RoleId::PUBLIC { "PUBLIC" } else { objects.access.name(grant.grantee) }
+}
+
+const ENABLED_ROLES: SystemRelation = SystemRelation {
+    name: "enabled_roles",
+    columns: &[("role_name", Text)],
+    rows: |objects| objects.access.roles().map(|role| row![role.name.as_str()]).collect(),
+};
 
 const APPLICABLE_ROLES: SystemRelation = SystemRelation {
     name: "applicable_roles",
     columns: &[("grantee", Text), ("role_name", Text), ("is_grantable", Text)],
-    rows: none,
+    rows: |objects| {
+        let access = &objects.access;
+        let memberships = access.memberships().iter();
+        memberships
+            .map(|of| row![access.name(of.member), access.name(of.role), if of.admin { "YES" } else { "NO" }])
+            .collect()
+    },
 };
 
 const INFORMATION_SCHEMA_CATALOG_NAME: SystemRelation = SystemRelation {
@@ -381,9 +403,9 @@ const CHECK_CONSTRAINTS: SystemRelation = empty(
     &[("constraint_catalog", Text), ("constraint_schema", Text), ("constraint_name", Text), ("check_clause", Text)],
 );
 
-const COLUMN_PRIVILEGES: SystemRelation = empty(
-    "column_privileges",
-    &[
+const COLUMN_PRIVILEGES: SystemRelation = SystemRelation {
+    name: "column_privileges",
+    columns: &[
         ("grantor", Text),
         ("grantee", Text),
         ("table_catalog", Text),
@@ -393,7 +415,21 @@ const COLUMN_PRIVILEGES: SystemRelation = empty(
         ("privilege_type", Text),
         ("is_grantable", Text),
     ],
-);
+    rows: |objects| {
+        let of_columns = |object: &Object| {
+            let granted = acl::on_relation(objects, object);
+            let row = |grant: &Grant| {
+                let column = grant.column.as_deref()?;
+                let grantable = if grant.grantable { "YES" } else { "NO" };
+                let (owner, schema) = (objects.access.name(object.owner), object.schema.as_str());
+                let (to, kind) = (grantee(objects, grant), grant.privilege.name());
+                Some(row![owner, to, CATALOG, schema, object.name.as_str(), column, kind, grantable])
+            };
+            granted.filter_map(row).collect::<Vec<_>>()
+        };
+        objects.relations.iter().flat_map(of_columns).collect()
+    },
+};
 
 const DOMAINS: SystemRelation = empty(
     "domains",

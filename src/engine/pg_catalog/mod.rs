@@ -3,6 +3,7 @@
 //! What there is here is shown under stable numbers ([`objects`]) by relations of ours ([`relations`],
 //! [`information_schema`]); what every Postgres has alike comes from the crate datafusion-pg-catalog ([`exports`]).
 
+mod acl;
 mod describe;
 mod exports;
 mod information_schema;
@@ -11,6 +12,7 @@ mod procedures;
 mod reg_types;
 mod relation;
 mod relations;
+mod roles;
 mod schema;
 mod types;
 
@@ -32,8 +34,10 @@ use datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 
 pub use exports::is_array;
 pub use reg_types::{is_reg_type, shown};
+pub use roles::field;
 pub use schema::has_relation;
 
+use crate::engine::activity::Activity;
 use crate::engine::catalog::CATALOG;
 use crate::engine::pg_functions;
 use crate::error::{Error, Result};
@@ -47,12 +51,15 @@ pub const VERSION: &str = concat!("PostgreSQL 16.6 (Cohort ", env!("CARGO_PKG_VE
 pub fn register(
     context: &mut SessionContext,
     store: &Arc<Store>,
+    activity: &Arc<Activity>,
     catalogs: &Arc<dyn CatalogProviderList>,
     state: Arc<OnceLock<SessionState>>,
 ) -> Result<()> {
     setup_pg_catalog(context, CATALOG, EmptyContextProvider).map_err(|error| Error::from(*error))?;
     let catalog = context.catalog(CATALOG).ok_or_else(|| Error::internal("there is no catalog"))?;
     let others = catalog.schema("pg_catalog").ok_or_else(|| Error::internal("there is no pg_catalog"))?;
+    let (roles, activity) = (Arc::clone(store), Arc::clone(activity));
+    let others = Arc::new(roles::WithRoles { inner: others, store: roles, activity });
     let source = Arc::new(objects::Source::new(Arc::clone(store), state)?);
     catalog.register_schema("pg_catalog", Arc::new(schema::PgCatalog { source: Arc::clone(&source), others }))?;
     let catalogs = Arc::downgrade(catalogs);
@@ -69,16 +76,6 @@ pub fn register(
         constant("version", ScalarValue::Utf8(Some(VERSION.to_owned()))).with_aliases(["pg_catalog.version"]),
     );
     Ok(())
-}
-
-/// Registers what depends on who is connected.
-pub fn register_session(context: &SessionContext, user: &str, pid: i32) {
-    for name in ["current_user", "session_user", "current_role", "user"] {
-        context.register_udf(constant(name, ScalarValue::Utf8(Some(user.to_owned()))));
-    }
-    context.register_udf(
-        constant("pg_backend_pid", ScalarValue::Int32(Some(pid))).with_aliases(["pg_catalog.pg_backend_pid"]),
-    );
 }
 
 /// Types that SQL names and Arrow does not have.

@@ -14,7 +14,7 @@ use crate::engine::session::lock;
 use crate::engine::system_tables::SystemTables;
 use crate::error::Result;
 use crate::functions::FUNCTIONS;
-use crate::storage::{RelationKind, Store};
+use crate::storage::{Access, RelationKind, Role, RoleId, Store};
 
 /// The first number that is not Postgres' own. What the store keeps is numbered from here on by its row there, so that
 /// a number stays with its object for good.
@@ -28,8 +28,6 @@ const FIRST_OF_OURS: i32 = 13_400;
 const FIRST_FUNCTION: i32 = 13_600;
 pub const PG_CATALOG: i32 = 11;
 const PUBLIC: i32 = 2_200;
-/// The role that everything belongs to.
-pub const OWNER: i32 = 10;
 /// The numbers of the tables whose rows have comments.
 pub const CLASS_OF_RELATIONS: i32 = 1_259;
 pub const CLASS_OF_FUNCTIONS: i32 = 1_255;
@@ -39,13 +37,21 @@ pub const CLASS_OF_TYPES: i32 = 1_247;
 #[derive(Debug, Clone)]
 pub struct Namespace {
     pub oid: i32,
+    /// The number in the store; `None`: it is the system's.
+    pub id: Option<i64>,
     pub name: String,
+    pub owner: RoleId,
 }
 
 /// A table or view.
 #[derive(Debug, Clone)]
 pub struct Object {
     pub oid: i32,
+    /// The number in the store; `None`: it is the system's.
+    pub id: Option<i64>,
+    pub owner: RoleId,
+    /// Whether it has policies that hold.
+    pub row_security: bool,
     pub schema: String,
     pub schema_oid: i32,
     pub name: String,
@@ -73,6 +79,8 @@ pub struct Routine {
 /// Everything at one moment.
 pub struct Objects {
     pub exports: Arc<Exports>,
+    /// Roles, and what was granted to them.
+    pub access: Arc<Access>,
     pub namespaces: Vec<Namespace>,
     pub relations: Vec<Object>,
     pub routines: Vec<Routine>,
@@ -87,6 +95,10 @@ impl Objects {
 
     pub fn relation_named(&self, schema: &str, name: &str) -> Option<&Object> {
         self.relations.iter().find(|object| object.schema == schema && object.name == name)
+    }
+
+    pub fn role(&self, oid: i32) -> Option<&Role> {
+        self.access.roles().find(|role| role_number(role.id) == oid)
     }
 
     /// Relations that are not the system's.
@@ -137,14 +149,15 @@ impl Source {
     }
 
     fn gather(&self) -> Result<Objects> {
-        let system = |oid: i32, name: &str| Namespace { oid, name: name.to_owned() };
+        let system = |oid: i32, name: &str| Namespace { oid, id: None, name: name.to_owned(), owner: RoleId::FIRST };
         let mut namespaces = vec![
             system(PG_CATALOG, "pg_catalog"),
             system(INFORMATION_SCHEMA, "information_schema"),
             system(ML, SystemTables::SCHEMA),
         ];
         let mut objects = self.system_relations()?;
-        for (id, name) in self.store.numbered_schemas() {
+        for name in self.store.schemas()? {
+            let Some((id, owner)) = self.store.schema_owner(&name) else { continue };
             let schema_oid = if name == "public" { PUBLIC } else { number(id) };
             for relation in self.store.relations(&name)? {
                 let view_sql = match &relation.kind {
@@ -153,6 +166,9 @@ impl Source {
                 };
                 objects.push(Object {
                     oid: number(relation.id),
+                    id: Some(relation.id),
+                    owner: relation.owner,
+                    row_security: relation.row_security,
                     schema: name.clone(),
                     schema_oid,
                     kind: if view_sql.is_some() { 'v' } else { 'r' },
@@ -165,11 +181,12 @@ impl Source {
                     view_sql,
                 });
             }
-            namespaces.push(Namespace { oid: schema_oid, name });
+            namespaces.push(Namespace { oid: schema_oid, id: Some(id), name, owner });
         }
         let callable = self.callable.get_or_init(|| Arc::new(self.functions()));
         Ok(Objects {
             exports: Arc::clone(&self.exports),
+            access: self.store.access(),
             namespaces,
             relations: objects,
             routines: routines(),
@@ -189,6 +206,9 @@ impl Source {
         let postgres = self.numbers_of_postgres();
         let object = |oid: i32, schema_oid: i32, schema: &str, name: &str, kind: char, columns: SchemaRef| Object {
             oid,
+            id: None,
+            owner: RoleId::FIRST,
+            row_security: false,
             schema: schema.to_owned(),
             schema_oid,
             name: name.to_owned(),
@@ -262,6 +282,10 @@ impl Source {
 /// The number of a row of the store. Numbers of objects have 32 bits; nobody makes two thousand million tables.
 fn number(id: i64) -> i32 {
     i32::try_from(id + FIRST_NUMBER).unwrap_or(i32::MAX)
+}
+
+pub fn role_number(role: RoleId) -> i32 {
+    i32::try_from(role.oid()).unwrap_or(i32::MAX)
 }
 
 fn routines() -> Vec<Routine> {

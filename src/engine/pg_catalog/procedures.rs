@@ -9,9 +9,10 @@ use datafusion::arrow::datatypes::{DataType, Int32Type};
 use datafusion::arrow::record_batch::RecordBatch;
 use serde_json::{Value, json};
 
-use crate::engine::pg_catalog::objects::{OWNER, Objects, PG_CATALOG, Routine};
+use crate::engine::pg_catalog::objects::{Objects, PG_CATALOG, Routine, role_number};
 use crate::engine::pg_catalog::relation::Cell;
 use crate::error::{Error, Result};
+use crate::storage::RoleId;
 
 /// The pseudo-types `any` and `record`, and the language of functions that are built in.
 const ANY: i32 = 2_276;
@@ -48,7 +49,7 @@ fn fact(column: &str, routine: &Routine, schema: i32) -> Value {
         "oid" => json!(routine.oid),
         "proname" | "prosrc" => json!(routine.name),
         "pronamespace" => json!(schema),
-        "proowner" => json!(OWNER),
+        "proowner" => json!(role_number(RoleId::FIRST)),
         "prolang" => json!(INTERNAL),
         "procost" => json!(1),
         "prorows" => json!(if gives_rows { 1_000 } else { 0 }),

@@ -24,7 +24,7 @@ use datafusion::prelude::SessionContext;
 
 use crate::engine::expressions::rewrite_expressions;
 use crate::engine::identifiers;
-use crate::engine::pg_catalog::objects::{OWNER, Objects, PG_CATALOG, Source, type_names};
+use crate::engine::pg_catalog::objects::{Objects, PG_CATALOG, Source, role_number, type_names};
 use crate::engine::pg_catalog::relation::OID_ALIAS;
 use crate::engine::pg_catalog::types;
 use crate::error::{Error, Kind, Result};
@@ -230,7 +230,7 @@ pub fn number(kind: &str, text: &str, objects: &Objects, schema: &str) -> Result
         }
         ("regclass", [.., schema, name]) => objects.relation_named(schema, name).map(|object| object.oid),
         ("regnamespace", [name]) => objects.namespaces.iter().find(|of| of.name == *name).map(|of| of.oid),
-        ("regrole", [_]) => Some(OWNER),
+        ("regrole", [name]) => objects.access.find(name).map(|role| role_number(role.id)),
         ("regtype", _) => match types::named(text) {
             Some((of, is_array)) => Some(if is_array { of.array } else { of.oid }),
             None => {
@@ -260,7 +260,7 @@ fn missing(kind: &str, text: &str) -> Error {
         "regnamespace" => Error::new(Kind::UnknownSchema, format!("schema \"{text}\" does not exist")),
         "regtype" => Error::new(Kind::UnknownSetting, format!("type \"{text}\" does not exist")),
         "oid" => Error::new(Kind::InvalidText, format!("invalid input syntax for type oid: \"{text}\"")),
-        "regrole" => Error::new(Kind::UnknownSetting, format!("role \"{text}\" does not exist")),
+        "regrole" => Error::new(Kind::UnknownRole, format!("role \"{text}\" does not exist")),
         _ => Error::new(Kind::UnknownFunction, format!("function \"{text}\" does not exist")),
     }
 }
@@ -282,7 +282,7 @@ pub fn written(kind: &str, oid: i32, objects: &Objects, schema: &str) -> String 
             None => type_names(&objects.exports).remove(&oid),
         },
         "regnamespace" => objects.namespaces.iter().find(|of| of.oid == oid).map(|of| identifiers::quoted(&of.name)),
-        "regrole" => (oid == OWNER).then(|| crate::engine::catalog::CATALOG.to_owned()),
+        "regrole" => objects.role(oid).map(|role| identifiers::quoted(&role.name)),
         _ => {
             let ours =
                 objects.routines.iter().find(|routine| routine.oid == oid).map(|routine| routine.name.to_owned());

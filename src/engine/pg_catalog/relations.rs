@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use crate::engine::catalog::CATALOG;
 use crate::engine::pg_catalog::exports::Exports;
 use crate::engine::pg_catalog::objects::{
-    CLASS_OF_FUNCTIONS, CLASS_OF_RELATIONS, CLASS_OF_TYPES, OWNER, Object, Objects,
+    CLASS_OF_FUNCTIONS, CLASS_OF_RELATIONS, CLASS_OF_TYPES, Object, Objects, role_number,
 };
 use crate::engine::pg_catalog::relation::{Cell, Row, SystemRelation, row};
-use crate::engine::pg_catalog::types;
+use crate::engine::pg_catalog::{acl, types};
+use crate::storage::RoleId;
 
 /// Every relation that is made of what is here; the others are Postgres' own.
 pub const RELATIONS: &[SystemRelation] = &[
@@ -38,7 +39,11 @@ const PG_NAMESPACE: SystemRelation = SystemRelation {
     columns: &[("oid", Cell::Oid), ("nspname", Cell::Name), ("nspowner", Cell::Oid), ("nspacl", Cell::Texts)],
     rows: |objects| {
         let namespaces = objects.namespaces.iter();
-        namespaces.map(|schema| row![schema.oid, schema.name.as_str(), OWNER, Value::Null]).collect()
+        namespaces
+            .map(|schema| {
+                row![schema.oid, schema.name.as_str(), role_number(schema.owner), acl::of_schema(objects, schema)]
+            })
+            .collect()
     },
 };
 
@@ -89,7 +94,7 @@ const PG_CLASS: SystemRelation = SystemRelation {
                 object.schema_oid,
                 0,
                 0,
-                OWNER,
+                role_number(object.owner),
                 method,
                 object.oid,
                 0,
@@ -106,7 +111,7 @@ const PG_CLASS: SystemRelation = SystemRelation {
                 object.kind == 'v',
                 false,
                 false,
-                false,
+                object.row_security,
                 false,
                 true,
                 "n",
@@ -114,7 +119,7 @@ const PG_CLASS: SystemRelation = SystemRelation {
                 0,
                 0,
                 0,
-                Value::Null,
+                acl::of_relation(objects, object),
                 Value::Null,
                 Value::Null,
             ]
@@ -185,7 +190,7 @@ const PG_ATTRIBUTE: SystemRelation = SystemRelation {
                     true,
                     0,
                     layout.collation,
-                    Value::Null,
+                    acl::of_column(objects, object, field.name()),
                     Value::Null,
                     Value::Null,
                     Value::Null,
@@ -285,7 +290,7 @@ const PG_DATABASE: SystemRelation = SystemRelation {
         vec![row![
             5,
             CATALOG,
-            OWNER,
+            role_number(RoleId::FIRST),
             6,
             "c",
             false,
@@ -319,7 +324,16 @@ const PG_TABLES: SystemRelation = SystemRelation {
     rows: |objects| {
         let tables = objects.relations.iter().filter(|object| object.kind == 'r');
         let table = |object: &Object| {
-            row![object.schema.as_str(), object.name.as_str(), CATALOG, Value::Null, false, false, false, false]
+            row![
+                object.schema.as_str(),
+                object.name.as_str(),
+                objects.access.name(object.owner),
+                Value::Null,
+                false,
+                false,
+                false,
+                object.row_security,
+            ]
         };
         tables.map(table).collect()
     },
@@ -335,8 +349,10 @@ const PG_VIEWS: SystemRelation = SystemRelation {
     ],
     rows: |objects| {
         let views = objects.relations.iter().filter(|object| object.kind == 'v');
-        let view =
-            |object: &Object| row![object.schema.as_str(), object.name.as_str(), CATALOG, object.view_sql.as_deref()];
+        let view = |object: &Object| {
+            let owner = objects.access.name(object.owner);
+            row![object.schema.as_str(), object.name.as_str(), owner, object.view_sql.as_deref()]
+        };
         views.map(view).collect()
     },
 };

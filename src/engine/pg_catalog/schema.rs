@@ -18,7 +18,7 @@ use crate::error::Result;
 #[derive(Debug)]
 pub struct PgCatalog {
     pub source: Arc<Source>,
-    /// The crate's own: roles.
+    /// Roles, who is connected, and what of the crate's own is left.
     pub others: Arc<dyn SchemaProvider>,
 }
 
@@ -29,6 +29,7 @@ pub const OTHERS: &[&str] = &[
     "pg_policies",
     "pg_replication_slots",
     "pg_roles",
+    "pg_shadow",
     "pg_stat_activity",
     "pg_stat_gssapi",
     "pg_user",

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArguments, Query, Select, SelectItem, SetExpr, TableFactor, Value, visit_expressions,
+    Expr, Function, FunctionArguments, Query, Select, SelectItem, SetExpr, TableFactor, visit_expressions,
     visit_expressions_mut,
 };
 

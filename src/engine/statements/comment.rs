@@ -81,7 +81,11 @@ impl Own for Comment {
     async fn run(&self, session: &Session, _run: &Run) -> Result<Answer> {
         let name = resolve(session, &self.relation);
         refuse_virtual(&name.schema)?;
+        session.may_write("COMMENT")?;
         let store = &session.engine.store;
+        if let Some(relation) = store.relation(&name.schema, &name.table)? {
+            session.rights()?.must_own(&relation)?;
+        }
         // An empty comment is none.
         let text = self.text.as_deref().filter(|text| !text.is_empty());
         match &self.column {

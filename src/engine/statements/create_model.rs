@@ -20,7 +20,7 @@ use crate::engine::fitted::must_get_model;
 use crate::engine::rewrite::rewrite_query;
 use crate::engine::sources::{Source, sources};
 use crate::engine::statement::{self, Own, at_words, check_new_name, folded, model_name, syntax, take_words};
-use crate::engine::work::reserve;
+use crate::engine::work::{not_in_the_way, reserve};
 use crate::engine::{Answer, Run, Session, definitions, parameters};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Artefact;
@@ -28,7 +28,7 @@ use crate::models::{
     Algorithm, FitContext, Intake, ModelName, Options, Range, SEARCH_OPTIONS, Search, Step, Trained, Value, algorithm,
     declared_options, train,
 };
-use crate::storage::{IfExists, NewModel};
+use crate::storage::{IfExists, NewModel, RoleId};
 
 pub struct Grammar;
 
@@ -276,11 +276,15 @@ impl Own for CreateModel {
             run.notice(format!("model \"{}\" already exists, skipping", self.name));
             return Ok(Answer::Done("CREATE MODEL".to_owned()));
         }
+        if let Some(model) = &there {
+            session.rights()?.must_own_model(model)?;
+        }
         let before = match there {
             Some(model) if options.truth("warm_start") => Some(model.default_version),
             _ => None,
         };
         self.train(session, run, before).await?;
+        session.audit("CREATE MODEL", &self.name.to_string());
         Ok(Answer::Done("CREATE MODEL".to_owned()))
     }
 }
@@ -322,6 +326,7 @@ impl CreateModel {
 
     /// Reads, trains and commits a version. `before` is an earlier version to start from.
     pub(super) async fn train(&self, session: &Session, run: &Run, before: Option<u32>) -> Result<()> {
+        session.may_write("CREATE MODEL")?;
         let started = Instant::now();
         let (algorithm, options) = self.checked()?;
         let before = before.map(|version| self.artefact(session, algorithm, version)).transpose()?.flatten();
@@ -332,13 +337,13 @@ impl CreateModel {
             started.elapsed().as_secs_f64(),
             algorithm.name()
         ));
-        let trained = fit(algorithm, read.intake, options, before, read.reserved, run).await?;
+        let (trained, artefact) = fit(algorithm, read.intake, options, before, read.reserved, run).await?;
         let seconds = started.elapsed().as_secs_f64();
         // From here on nothing waits: the model is either committed whole, or was cancelled before.
         if run.cancel.is_cancelled() {
             return Err(Error::cancelled());
         }
-        let version = self.commit(session, &trained, &read.sources, seconds)?;
+        let version = not_in_the_way(|| self.commit(session, &trained, &artefact, &read.sources, seconds))?;
         session.note_write();
         run.notice(summary(&self.name, version, &trained, seconds));
         Ok(())
@@ -398,12 +403,19 @@ impl CreateModel {
         self.options.iter().filter_map(parameter).collect()
     }
 
+    /// Whose the model is, or will be.
+    fn owner(&self, session: &Session) -> Result<RoleId> {
+        let there = session.engine.store.model(&self.name.schema, &self.name.name)?;
+        Ok(there.map_or(session.identity().current_role, |model| model.owner))
+    }
+
     fn check_name(&self, session: &Session) -> Result<()> {
         definitions::refuse_virtual(&self.name.schema)?;
         let store = &session.engine.store;
         if !store.schemas()?.contains(&self.name.schema) {
             return Err(Error::new(Kind::UnknownSchema, format!("schema \"{}\" does not exist", self.name.schema)));
         }
+        session.rights()?.must_create_in(&self.name.schema)?;
         if self.exists == IfExists::Error && store.model(&self.name.schema, &self.name.name)?.is_some() {
             return Err(Error::new(Kind::ModelExists, format!("model \"{}\" already exists", self.name))
                 .hint("CREATE OR REPLACE MODEL trains a new version of it"));
@@ -422,12 +434,14 @@ impl CreateModel {
         let mut state = session.context.state();
         state.config_mut().options_mut().catalog.default_schema = self.default_schema(session);
         let statement = Sql::Statement(Box::new(ast::Statement::Query(self.query.clone())));
+        // The query is read again whenever the model is asked, as its owner's; so it is from the beginning.
+        let rights = session.rights()?.acting_as(self.owner(session)?)?;
         let reserved =
             MemoryConsumer::new(format!("CREATE MODEL {}", self.name)).register(&state.runtime_env().memory_pool);
         let options = options.clone();
         session
             .on_work_threads(run, |cancel| async move {
-                let plan = state.statement_to_plan(statement).await?;
+                let plan = rights.checked_as_own(state.statement_to_plan(statement).await?)?;
                 let sources = sources(&plan)?;
                 let mut stream = Session::stream(state, plan, &cancel).await?;
                 let mut intake = Intake::new(algorithm, &stream.schema(), &options)?;
@@ -443,8 +457,14 @@ impl CreateModel {
             .await
     }
 
-    fn commit(&self, session: &Session, trained: &Trained, sources: &[Source], seconds: f64) -> Result<u32> {
-        let artefact = trained.model.artefact()?;
+    fn commit(
+        &self,
+        session: &Session,
+        trained: &Trained,
+        artefact: &Artefact,
+        sources: &[Source],
+        seconds: f64,
+    ) -> Result<u32> {
         let signature = trained.model.signature();
         let algorithm = self.checked()?.0;
         let facts = serde_json::json!({
@@ -469,10 +489,11 @@ impl CreateModel {
         let new = NewModel {
             schema: self.name.schema.clone(),
             name: self.name.name.clone(),
+            owner: self.owner(session)?,
             model_type: algorithm.name().to_owned(),
             facts,
         };
-        let version = session.engine.store.commit_model(new, &artefact, self.exists)?;
+        let version = session.engine.store.commit_model(new, artefact, self.exists)?;
         Ok(version)
     }
 }
@@ -485,7 +506,7 @@ struct Read {
     reserved: MemoryReservation,
 }
 
-/// Trains on the pool of the kernels, away from the threads that queries run on.
+/// Trains on the pool of the kernels, away from the threads that queries run on. Answers the model as data, too.
 async fn fit(
     algorithm: &'static dyn Algorithm,
     intake: Intake,
@@ -493,7 +514,7 @@ async fn fit(
     before: Option<Artefact>,
     reserved: MemoryReservation,
     run: &Run,
-) -> Result<Trained> {
+) -> Result<(Trained, Artefact)> {
     let run = run.clone();
     let cancel = run.cancel.child_token();
     // If nobody waits for the result any more, the training stops too.
@@ -512,7 +533,9 @@ async fn fit(
                 notice: &|remark| run.notice(remark),
                 reserve: &|bytes| reserve(&reserved, bytes),
             };
-            train(algorithm, intake, &options, before.as_ref(), &cx)
+            let trained = train(algorithm, intake, &options, before.as_ref(), &cx)?;
+            let artefact = trained.model.artefact()?;
+            Ok((trained, artefact))
         });
         let _ = send.send(trained);
     });

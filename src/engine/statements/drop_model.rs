@@ -44,13 +44,17 @@ impl statement::Grammar for Grammar {
 #[async_trait]
 impl Own for DropModel {
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
+        session.may_write("DROP MODEL")?;
         let (store, ModelName { schema, name, .. }) = (&session.engine.store, &self.name);
-        if !self.if_exists {
-            must_get_model(store, &self.name)?;
+        match store.model(schema, name)? {
+            Some(model) => session.rights()?.must_own_model(&model)?,
+            None if self.if_exists => {}
+            None => must_get_model(store, &self.name).map(|_| ())?,
         }
         if store.drop_model(schema, name, self.if_exists)? {
             session.engine.registry.forget(schema, name);
             session.note_write();
+            session.audit("DROP MODEL", &self.name.to_string());
         } else {
             run.notice(format!("model \"{}\" does not exist, skipping", self.name));
         }

@@ -1,13 +1,24 @@
 //! Statements that SQL does not know, or that a server must answer itself.
 
 mod alter_model;
+mod alter_role;
 mod comment;
+mod copy;
 mod create_model;
+mod create_role;
+mod cursor;
+mod default_privileges;
 mod describe_model;
 mod drop_model;
+mod drop_role;
+mod grant;
+mod owner;
+mod policy;
+mod prepare;
 mod refresh_model;
 mod rename;
 mod set;
+mod set_role;
 mod show;
 mod show_models;
 mod transaction;
@@ -18,15 +29,30 @@ use crate::engine::Grammar;
 
 /// Every statement of ours, in the order they are tried. The parser and the manual read this list.
 pub const STATEMENTS: &[&dyn Grammar] = &[
+    &owner::Grammar,
+    &policy::SwitchGrammar,
+    &default_privileges::Grammar,
     &alter_model::Grammar,
     &comment::Grammar,
+    &alter_role::Grammar,
     &create_model::Grammar,
+    &policy::Grammar,
+    &create_role::Grammar,
     &describe_model::Grammar,
     &drop_model::Grammar,
+    &policy::DropGrammar,
+    &drop_role::Grammar,
+    &grant::Grammar,
+    &owner::ReassignGrammar,
     &refresh_model::Grammar,
     &rename::Grammar,
+    &grant::RevokeGrammar,
+    &set_role::Grammar,
     &show_models::Grammar,
     &show::Grammar,
-    &set::Grammar,
     &transaction::Grammar,
+    &set::Grammar,
+    &cursor::Grammar,
+    &prepare::Grammar,
+    &copy::Grammar,
 ];

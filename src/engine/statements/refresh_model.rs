@@ -47,10 +47,12 @@ impl statement::Grammar for Grammar {
 impl Own for RefreshModel {
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
         let model = must_get_model(&session.engine.store, &self.name)?;
+        session.rights()?.must_own_model(&model)?;
         let version = model
             .version(model.default_version)
             .ok_or_else(|| Error::new(Kind::UnknownModel, format!("model \"{}\" has no default version", self.name)))?;
         CreateModel::again(&version.facts, self.name.clone())?.train(session, run, Some(version.version)).await?;
+        session.audit("REFRESH MODEL", &self.name.to_string());
         Ok(Answer::Done("REFRESH MODEL".to_owned()))
     }
 }

@@ -80,6 +80,12 @@ impl Own for Rename {
             run.notice(format!("relation \"{}\" does not exist, skipping", name.table));
             return Ok(Answer::Done(tag));
         }
+        session.may_write(&tag)?;
+        if let Some(found) = &found {
+            let rights = session.rights()?;
+            rights.must_own(found)?;
+            rights.must_create_in(&name.schema)?;
+        }
         // As in Postgres ALTER TABLE renames views, too.
         let kind = match (self.kind, found) {
             (RelationType::Table, Some(found)) => found.kind.of(),

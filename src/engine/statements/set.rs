@@ -1,4 +1,4 @@
-//! `SET`, `RESET`, `DISCARD`, `DEALLOCATE`, `UNLISTEN`: what clients say to tidy up.
+//! `SET`, `RESET`, `DISCARD`, `UNLISTEN`: what clients say to tidy up.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use crate::engine::session::lock;
 use crate::engine::statement::{self, Own, at_words, syntax, take_words};
-use crate::engine::{Answer, Run, Session};
-use crate::error::Result;
+use crate::engine::{Answer, Run, Session, Transaction};
+use crate::error::{Error, Kind, Result};
 
 pub struct Grammar;
 
@@ -19,11 +19,12 @@ enum Set {
     One {
         name: String,
         value: Option<String>,
+        /// For the transaction block at hand only.
+        local: bool,
         tag: &'static str,
     },
-    ResetAll {
-        tag: &'static str,
-    },
+    ResetAll,
+    DiscardAll,
     /// Accepted, with nothing to do.
     Nothing {
         tag: &'static str,
@@ -36,17 +37,18 @@ impl statement::Grammar for Grammar {
     }
 
     fn doc(&self) -> &'static str {
-        "Changes a setting of this session, such as statement_timeout, timezone or search_path. RESET takes it back, \
-         RESET ALL and DISCARD ALL take all back. DEALLOCATE, CLOSE and UNLISTEN are what clients tidy up with. Settings of the query engine start with datafusion."
+        "Changes a setting of this session, such as statement_timeout, timezone or search_path. With LOCAL it lasts \
+         until the end of the transaction block; a block that is rolled back takes back what it has set. RESET takes a \
+         setting back, RESET ALL all of them. DISCARD ALL makes the session as new: settings, cursors and prepared \
+         statements go. LISTEN and NOTIFY are refused; UNLISTEN has nothing to do. Settings of the query engine start \
+         with datafusion."
     }
 
     fn syntax(&self) -> &'static str {
         "SET [SESSION | LOCAL] name { = | TO } { value | DEFAULT }\n\
          SET TIME ZONE 'zone'\n\
          RESET { name | ALL }\n\
-         DISCARD { ALL | PLANS | TEMP }\n\
-         DEALLOCATE { name | ALL }\n\
-         CLOSE ALL\n\
+         DISCARD { ALL | PLANS | TEMP | TEMPORARY | SEQUENCES }\n\
          UNLISTEN { channel | * }"
     }
 
@@ -54,23 +56,17 @@ impl statement::Grammar for Grammar {
         let set = if take_words(parser, &["SET"]) {
             set(parser)?
         } else if take_words(parser, &["RESET", "ALL"]) {
-            Set::ResetAll { tag: "RESET" }
+            Set::ResetAll
         } else if take_words(parser, &["RESET"]) {
-            Set::One { name: setting_name(parser)?, value: None, tag: "RESET" }
-        } else if take_words(parser, &["DISCARD", "ALL"]) {
-            Set::ResetAll { tag: "DISCARD ALL" }
-        } else if take_words(parser, &["DISCARD", "PLANS"]) {
-            Set::Nothing { tag: "DISCARD PLANS" }
-        } else if take_words(parser, &["DISCARD", "TEMP"]) {
-            Set::Nothing { tag: "DISCARD TEMP" }
-        } else if take_words(parser, &["DEALLOCATE", "ALL"]) {
-            Set::Nothing { tag: "DEALLOCATE ALL" }
-        } else if take_words(parser, &["CLOSE", "ALL"]) {
-            Set::Nothing { tag: "CLOSE CURSOR ALL" }
-        } else if at_words(parser, &["UNLISTEN"]) {
-            parser.next_token();
+            Set::One { name: setting_name(parser)?, value: None, local: false, tag: "RESET" }
+        } else if take_words(parser, &["DISCARD"]) {
+            discard(parser)?
+        } else if take_words(parser, &["UNLISTEN"]) {
             parser.next_token();
             Set::Nothing { tag: "UNLISTEN" }
+        } else if at_words(parser, &["LISTEN"]) || at_words(parser, &["NOTIFY"]) {
+            return Err(Error::unsupported("LISTEN and NOTIFY are not supported")
+                .hint("ask for what is new by a query, such as one of ml.model_versions"));
         } else {
             return Ok(None);
         };
@@ -78,24 +74,38 @@ impl statement::Grammar for Grammar {
     }
 }
 
+fn discard(parser: &mut Parser) -> Result<Set> {
+    for (word, discard) in [
+        ("ALL", Set::DiscardAll),
+        ("PLANS", Set::Nothing { tag: "DISCARD PLANS" }),
+        ("TEMP", Set::Nothing { tag: "DISCARD TEMP" }),
+        ("TEMPORARY", Set::Nothing { tag: "DISCARD TEMP" }),
+        ("SEQUENCES", Set::Nothing { tag: "DISCARD SEQUENCES" }),
+    ] {
+        if take_words(parser, &[word]) {
+            return Ok(discard);
+        }
+    }
+    parser.expected("ALL, PLANS, TEMP or SEQUENCES", parser.peek_token()).map_err(syntax)
+}
+
 fn set(parser: &mut Parser) -> Result<Set> {
     let tag = "SET";
-    if take_words(parser, &["SESSION", "CHARACTERISTICS"]) || take_words(parser, &["TRANSACTION"]) {
-        rest(parser);
-        return Ok(Set::Nothing { tag });
+    let local = take_words(parser, &["LOCAL"]);
+    if !local {
+        take_words(parser, &["SESSION"]);
     }
-    let _scope = take_words(parser, &["SESSION"]) || take_words(parser, &["LOCAL"]);
     if take_words(parser, &["TIME", "ZONE"]) {
-        return Ok(Set::One { name: "timezone".to_owned(), value: default_or(rest(parser)), tag });
+        return Ok(Set::One { name: "timezone".to_owned(), value: default_or(rest(parser)), local, tag });
     }
     if take_words(parser, &["NAMES"]) {
-        return Ok(Set::One { name: "client_encoding".to_owned(), value: default_or(rest(parser)), tag });
+        return Ok(Set::One { name: "client_encoding".to_owned(), value: default_or(rest(parser)), local, tag });
     }
     let name = setting_name(parser)?;
     if !parser.consume_token(&Token::Eq) && !take_words(parser, &["TO"]) {
         return parser.expected("= or TO", parser.peek_token()).map_err(syntax);
     }
-    Ok(Set::One { name, value: default_or(rest(parser)), tag })
+    Ok(Set::One { name, value: default_or(rest(parser)), local, tag })
 }
 
 pub(super) fn setting_name(parser: &mut Parser) -> Result<String> {
@@ -121,18 +131,38 @@ fn rest(parser: &mut Parser) -> String {
 
 #[async_trait]
 impl Own for Set {
-    async fn run(&self, session: &Session, _run: &Run) -> Result<Answer> {
+    async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
+        let settings = || lock(&session.settings);
         let tag = match self {
-            Self::One { name, value, tag } => {
-                lock(&session.settings).set(name, value.as_deref(), &session.context)?;
+            Self::One { local: true, tag, .. } if session.transaction() == Transaction::Idle => {
+                run.warning("SET LOCAL can only be used in transaction blocks", "BEGIN starts one");
                 tag
             }
-            Self::ResetAll { tag } => {
-                lock(&session.settings).reset_all(&session.context)?;
+            Self::One { name, value, local: true, tag } => {
+                settings().set_local(name, value.as_deref(), &session.context)?;
                 tag
+            }
+            Self::One { name, value, local: false, tag } => {
+                settings().set(name, value.as_deref(), &session.context)?;
+                tag
+            }
+            Self::ResetAll => {
+                settings().reset_all(&session.context)?;
+                "RESET"
+            }
+            Self::DiscardAll => {
+                if session.in_block() {
+                    let message = "DISCARD ALL cannot run inside a transaction block";
+                    return Err(Error::new(Kind::OpenTransaction, message).hint("COMMIT or ROLLBACK ends it"));
+                }
+                settings().reset_all(&session.context)?;
+                session.set_role(None, false, run)?;
+                session.cursors.close_all();
+                lock(&session.prepared).clear();
+                "DISCARD ALL"
             }
             Self::Nothing { tag } => tag,
         };
-        Ok(Answer::Done((*tag).to_owned()))
+        Ok(Answer::Done(tag.to_owned()))
     }
 }

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use crate::engine::statement::{self, Own, take_words};
+use crate::engine::session::lock;
+use crate::engine::statement::{self, Own, at_words, folded, syntax, take_words};
 use crate::engine::{Answer, Run, Session, Transaction};
 use crate::error::{Error, Kind, Result};
 
@@ -17,12 +18,31 @@ pub struct Grammar;
 
 #[derive(Debug)]
 enum Block {
-    Begin { tag: &'static str },
-    Commit,
-    Rollback,
-    Savepoint,
-    Release,
-    RollbackTo,
+    Begin {
+        tag: &'static str,
+        modes: Vec<Mode>,
+    },
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
+    Savepoint(String),
+    Release(String),
+    RollbackTo(String),
+    /// `SET TRANSACTION`: of the block at hand.
+    Modes(Vec<Mode>),
+    /// `SET SESSION CHARACTERISTICS AS TRANSACTION`: of the blocks to come.
+    DefaultModes(Vec<Mode>),
+}
+
+/// How a block is to be: the setting that says so, and its value.
+#[derive(Debug, Clone, Copy)]
+struct Mode {
+    setting: &'static str,
+    default: &'static str,
+    value: &'static str,
 }
 
 impl statement::Grammar for Grammar {
@@ -32,85 +52,194 @@ impl statement::Grammar for Grammar {
 
     fn doc(&self) -> &'static str {
         "Transaction blocks as clients send them. Each statement is all or nothing and commits by itself: COMMIT and \
-         ROLLBACK end the block, and ROLLBACK does not undo what its statements have committed; it warns."
+         ROLLBACK end the block, and ROLLBACK does not undo what its statements have committed; it warns. In a block \
+         that is READ ONLY nothing is written. Isolation levels are accepted: each statement reads the state that was \
+         committed when it began. After an error a block answers nothing but its end, or ROLLBACK TO a savepoint."
     }
 
     fn syntax(&self) -> &'static str {
-        "BEGIN | START TRANSACTION | COMMIT | END | ROLLBACK | ABORT\n\
-         SAVEPOINT name | RELEASE [SAVEPOINT] name | ROLLBACK TO [SAVEPOINT] name"
+        "{ BEGIN [WORK | TRANSACTION] | START TRANSACTION } [mode [, …]]\n\
+         { COMMIT | END | ROLLBACK | ABORT } [WORK | TRANSACTION] [AND [NO] CHAIN]\n\
+         SAVEPOINT name | RELEASE [SAVEPOINT] name | ROLLBACK TO [SAVEPOINT] name\n\
+         SET TRANSACTION mode [, …]\n\
+         SET SESSION CHARACTERISTICS AS TRANSACTION mode [, …]\n\
+         where mode is READ ONLY | READ WRITE | [NOT] DEFERRABLE |\n\
+         ISOLATION LEVEL { SERIALIZABLE | REPEATABLE READ | READ COMMITTED | READ UNCOMMITTED }"
     }
 
     fn parse(&self, parser: &mut Parser) -> Result<Option<Arc<dyn Own>>> {
         let block = if take_words(parser, &["BEGIN"]) {
-            Block::Begin { tag: "BEGIN" }
+            take_work(parser);
+            Block::Begin { tag: "BEGIN", modes: modes(parser)? }
         } else if take_words(parser, &["START", "TRANSACTION"]) {
-            Block::Begin { tag: "START TRANSACTION" }
+            Block::Begin { tag: "START TRANSACTION", modes: modes(parser)? }
+        } else if TWO_PHASES.iter().any(|words| at_words(parser, words)) {
+            return Err(
+                Error::unsupported("two-phase commit is not supported").hint("each statement commits by itself")
+            );
         } else if take_words(parser, &["COMMIT"]) || take_words(parser, &["END"]) {
-            Block::Commit
-        } else if take_words(parser, &["ROLLBACK", "TO"]) || take_words(parser, &["ROLLBACK", "WORK", "TO"]) {
-            Block::RollbackTo
+            take_work(parser);
+            Block::Commit { chain: chain(parser)? }
         } else if take_words(parser, &["ROLLBACK"]) || take_words(parser, &["ABORT"]) {
-            Block::Rollback
+            take_work(parser);
+            match take_words(parser, &["TO"]) {
+                true => Block::RollbackTo(savepoint(parser)?),
+                false => Block::Rollback { chain: chain(parser)? },
+            }
         } else if take_words(parser, &["SAVEPOINT"]) {
-            Block::Savepoint
+            Block::Savepoint(savepoint(parser)?)
         } else if take_words(parser, &["RELEASE"]) {
-            Block::Release
+            Block::Release(savepoint(parser)?)
+        } else if take_words(parser, &["SET", "TRANSACTION"]) {
+            Block::Modes(modes(parser)?)
+        } else if take_words(parser, &["SET", "SESSION", "CHARACTERISTICS", "AS", "TRANSACTION"]) {
+            Block::DefaultModes(modes(parser)?)
         } else {
             return Ok(None);
         };
-        // Isolation levels, WORK and the names of savepoints change nothing here.
-        while !matches!(parser.peek_token().token, Token::SemiColon | Token::EOF) {
-            parser.next_token();
-        }
         Ok(Some(Arc::new(block)))
+    }
+}
+
+/// Statements of two-phase commit.
+const TWO_PHASES: [[&str; 2]; 3] = [["COMMIT", "PREPARED"], ["ROLLBACK", "PREPARED"], ["PREPARE", "TRANSACTION"]];
+
+fn take_work(parser: &mut Parser) {
+    let _ = take_words(parser, &["WORK"]) || take_words(parser, &["TRANSACTION"]);
+}
+
+fn chain(parser: &mut Parser) -> Result<bool> {
+    if !take_words(parser, &["AND"]) {
+        return Ok(false);
+    }
+    let no = take_words(parser, &["NO"]);
+    if !take_words(parser, &["CHAIN"]) {
+        return parser.expected("CHAIN", parser.peek_token()).map_err(syntax);
+    }
+    Ok(!no)
+}
+
+fn savepoint(parser: &mut Parser) -> Result<String> {
+    take_words(parser, &["SAVEPOINT"]);
+    Ok(folded(&parser.parse_identifier().map_err(syntax)?))
+}
+
+/// Modes with commas between them, or without, as Postgres takes them.
+fn modes(parser: &mut Parser) -> Result<Vec<Mode>> {
+    const READ_ONLY: Mode =
+        Mode { setting: "transaction_read_only", default: "default_transaction_read_only", value: "on" };
+    const ISOLATION: Mode =
+        Mode { setting: "transaction_isolation", default: "default_transaction_isolation", value: "serializable" };
+    let mut modes = Vec::new();
+    loop {
+        if take_words(parser, &["READ", "ONLY"]) {
+            modes.push(READ_ONLY);
+        } else if take_words(parser, &["READ", "WRITE"]) {
+            modes.push(Mode { value: "off", ..READ_ONLY });
+        } else if take_words(parser, &["ISOLATION", "LEVEL"]) {
+            let levels = ["serializable", "repeatable read", "read committed", "read uncommitted"];
+            let is_next = |level: &&str| take_words(parser, &level.split(' ').collect::<Vec<_>>());
+            match levels.into_iter().find(is_next) {
+                Some(value) => modes.push(Mode { value, ..ISOLATION }),
+                None => return parser.expected("an isolation level", parser.peek_token()).map_err(syntax),
+            }
+        } else if !take_words(parser, &["DEFERRABLE"]) && !take_words(parser, &["NOT", "DEFERRABLE"]) {
+            return match parser.peek_token().token {
+                Token::SemiColon | Token::EOF => Ok(modes),
+                _ => parser.expected("a transaction mode", parser.peek_token()).map_err(syntax),
+            };
+        }
+        let _ = parser.consume_token(&Token::Comma);
     }
 }
 
 #[async_trait]
 impl Own for Block {
     fn ends_failure(&self) -> bool {
-        matches!(self, Self::Commit | Self::Rollback | Self::RollbackTo)
+        matches!(self, Self::Commit { .. } | Self::Rollback { .. } | Self::RollbackTo(_))
     }
 
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
         let state = session.transaction();
         let tag = match self {
-            Self::Begin { tag } => {
+            Self::Begin { tag, modes } => {
                 if state == Transaction::Open {
                     run.warning("there is already a transaction in progress", "COMMIT or ROLLBACK ends it");
                 }
-                session.set_transaction(Transaction::Open);
+                session.begin_block();
+                set(session, modes)?;
                 tag
             }
-            Self::Commit | Self::Rollback => {
-                if state == Transaction::Idle {
-                    run.warning("there is no transaction in progress", "BEGIN starts one");
-                }
-                let undoes = matches!(self, Self::Rollback) || state == Transaction::Failed;
-                if undoes && session.wrote() {
-                    run.warning(
-                        "what the block has written stays: each statement commits by itself",
-                        "drop or replace what should not be there",
-                    );
-                }
-                session.set_transaction(Transaction::Idle);
+            Self::Commit { chain } | Self::Rollback { chain } => {
+                let undoes = matches!(self, Self::Rollback { .. }) || state == Transaction::Failed;
+                end(session, run, undoes, *chain)?;
                 if undoes { "ROLLBACK" } else { "COMMIT" }
             }
-            Self::Savepoint | Self::Release | Self::RollbackTo => {
-                if state == Transaction::Idle {
-                    return Err(Error::new(Kind::NoTransaction, "savepoints can only be used in transaction blocks")
-                        .hint("BEGIN starts one"));
+            Self::Savepoint(name) => {
+                in_block(state, "SAVEPOINT")?;
+                session.set_savepoint(name);
+                "SAVEPOINT"
+            }
+            Self::Release(name) => {
+                in_block(state, "RELEASE SAVEPOINT")?;
+                session.release_savepoint(name)?;
+                "RELEASE"
+            }
+            Self::RollbackTo(name) => {
+                in_block(state, "ROLLBACK TO SAVEPOINT")?;
+                session.rollback_to_savepoint(name)?;
+                "ROLLBACK"
+            }
+            Self::Modes(modes) => {
+                match state {
+                    Transaction::Idle => {
+                        run.warning("SET TRANSACTION can only be used in transaction blocks", "BEGIN starts one")
+                    }
+                    _ => set(session, modes)?,
                 }
-                if let Self::RollbackTo = self {
-                    session.reopen_transaction();
+                "SET"
+            }
+            Self::DefaultModes(modes) => {
+                for mode in modes {
+                    session.set(mode.default, mode.value)?;
                 }
-                match self {
-                    Self::Savepoint => "SAVEPOINT",
-                    Self::Release => "RELEASE",
-                    _ => "ROLLBACK",
-                }
+                "SET"
             }
         };
         Ok(Answer::Done(tag.to_owned()))
     }
+}
+
+fn set(session: &Session, modes: &[Mode]) -> Result<()> {
+    let mut settings = lock(&session.settings);
+    modes.iter().try_for_each(|mode| settings.set_local(mode.setting, Some(mode.value), &session.context))
+}
+
+fn end(session: &Session, run: &Run, undoes: bool, chain: bool) -> Result<()> {
+    if session.transaction() == Transaction::Idle {
+        if chain {
+            return Err(Error::new(Kind::NoTransaction, "AND CHAIN can only be used in transaction blocks")
+                .hint("BEGIN starts one"));
+        }
+        run.warning("there is no transaction in progress", "BEGIN starts one");
+    }
+    if undoes && session.wrote() {
+        run.warning(
+            "what the block has written stays: each statement commits by itself",
+            "drop or replace what should not be there",
+        );
+    }
+    session.end_block(!undoes);
+    if chain {
+        session.begin_block();
+    }
+    Ok(())
+}
+
+fn in_block(state: Transaction, statement: &str) -> Result<()> {
+    if state != Transaction::Idle {
+        return Ok(());
+    }
+    Err(Error::new(Kind::NoTransaction, format!("{statement} can only be used in transaction blocks"))
+        .hint("BEGIN starts one"))
 }

@@ -54,6 +54,18 @@ impl Ratings {
         self.mean + user.dot(&self.factors.items.row(item as usize))
     }
 
+    /// The rating to expect of a customer for a product; of `None` an average one is meant.
+    pub fn expected(&self, user: Option<u32>, item: Option<u32>) -> f32 {
+        let Factors { users, items } = &self.factors;
+        let (item_one, user_one) = (items.ncols() - 2, items.ncols() - 1);
+        match (user, item) {
+            (Some(user), Some(item)) => self.predict(users.row(user as usize), item),
+            (Some(user), None) => self.mean + users[(user as usize, item_one)],
+            (None, Some(item)) => self.mean + items[(item as usize, user_one)],
+            (None, None) => self.mean,
+        }
+    }
+
     /// The row of a customer who rated thus: `rated` holds `(item, rating)`. Exact, in f64.
     ///
     /// An item named twice counts twice. Without any rating the answer is that of an average customer: zeros and the 1.

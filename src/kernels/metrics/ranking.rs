@@ -14,6 +14,11 @@ pub fn precision_at_k(ranked: &[u32], relevant: &[u32], k: usize) -> f64 {
     share(hits(ranked, relevant, k).count() as f64, k as f64)
 }
 
+/// The harmonic mean of recall and precision.
+pub fn f1_at_k(ranked: &[u32], relevant: &[u32], k: usize) -> f64 {
+    share(2.0 * hits(ranked, relevant, k).count() as f64, (k + relevant.len()) as f64)
+}
+
 /// 1 when any of the first `k` is relevant.
 pub fn hit_at_k(ranked: &[u32], relevant: &[u32], k: usize) -> f64 {
     if hits(ranked, relevant, k).next().is_some() { 1.0 } else { 0.0 }
@@ -53,25 +58,25 @@ mod tests {
     use super::*;
 
     type Measure = fn(&[u32], &[u32], usize) -> f64;
-    const MEASURES: [Measure; 6] =
-        [recall_at_k, precision_at_k, hit_at_k, reciprocal_rank_at_k, average_precision_at_k, ndcg_at_k];
+    const MEASURES: [Measure; 7] =
+        [recall_at_k, precision_at_k, f1_at_k, hit_at_k, reciprocal_rank_at_k, average_precision_at_k, ndcg_at_k];
 
     #[test]
     fn by_hand() {
         // Hits at ranks 2 and 4 of 5; three items are relevant, one was not found.
         let all = MEASURES.map(|measure| measure(&[9, 1, 8, 2, 7], &[1, 2, 3], 5));
         let ndcg = (1.0 / 3f64.log2() + 1.0 / 5f64.log2()) / (1.0 + 1.0 / 3f64.log2() + 0.5);
-        let expected = [2.0 / 3.0, 2.0 / 5.0, 1.0, 0.5, (0.5 + 0.5) / 3.0, ndcg];
+        let expected = [2.0 / 3.0, 2.0 / 5.0, 0.5, 1.0, 0.5, (0.5 + 0.5) / 3.0, ndcg];
         assert!(all.iter().zip(expected).all(|(got, expected)| (got - expected).abs() < 1e-12), "{all:?}");
         // The first one alone is no hit.
-        assert_eq!(MEASURES.map(|measure| measure(&[9, 1, 8, 2, 7], &[1, 2, 3], 1)), [0.0; 6]);
+        assert_eq!(MEASURES.map(|measure| measure(&[9, 1, 8, 2, 7], &[1, 2, 3], 1)), [0.0; 7]);
     }
 
     #[test]
     fn the_best_ranking_has_all_it_can() {
         // More relevant items than places: recall cannot be 1, the others can.
         let all = MEASURES.map(|measure| measure(&[1, 2], &[1, 2, 3, 4], 2));
-        assert_eq!(all, [0.5, 1.0, 1.0, 1.0, 1.0, 1.0]);
+        assert_eq!(all, [0.5, 1.0, 2.0 / 3.0, 1.0, 1.0, 1.0, 1.0]);
     }
 
     #[test]

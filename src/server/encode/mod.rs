@@ -6,10 +6,12 @@
 mod binary;
 mod calendar;
 mod column;
+mod copy;
 mod interval;
 mod json;
 mod number;
 mod text;
 
 pub(super) use column::{Column, Encoding, Format, Style, put_rows};
-pub(super) use number::read_binary_numeric;
+pub(super) use copy::CopyEncoding;
+pub(super) use number::{read_binary_decimal, read_binary_numeric};

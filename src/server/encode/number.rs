@@ -226,6 +226,34 @@ pub(in super::super) fn read_binary_numeric(bytes: &[u8]) -> Option<String> {
     Some(text)
 }
 
+/// Reads the binary form as a whole number of the last of `scale` decimals; what is finer is rounded. `None`: it is no
+/// number, or one of more digits than can be counted this way.
+pub(in super::super) fn read_binary_decimal(bytes: &[u8], scale: i8) -> Option<i128> {
+    let (header, groups) = bytes.split_at_checked(8)?;
+    let word = |bytes: &[u8], at: usize| i16::from_be_bytes([bytes[at], bytes[at + 1]]);
+    let (count, weight, sign) = (word(header, 0), word(header, 2), word(header, 4).cast_unsigned());
+    if usize::try_from(count).ok()? * 2 != groups.len() || ![0, NUMERIC_NEGATIVE].contains(&sign) {
+        return None;
+    }
+    let mut value = 0_i128;
+    for at in (0..groups.len()).step_by(2) {
+        let group = i128::from(word(groups, at));
+        if !(0..10_000).contains(&group) {
+            return None;
+        }
+        value = value.checked_mul(10_000)?.checked_add(group)?;
+    }
+    let zeros = 4 * (i32::from(weight) - i32::from(count) + 1) + i32::from(scale);
+    let power = 10_i128.checked_pow(zeros.unsigned_abs());
+    value = match power {
+        _ if value == 0 => 0,
+        Some(power) if zeros >= 0 => value.checked_mul(power)?,
+        Some(power) => value / power + i128::from(value % power >= power / 2 + power % 2),
+        None => return None,
+    };
+    Some(if sign == NUMERIC_NEGATIVE { -value } else { value })
+}
+
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::datatypes::i256;
@@ -302,6 +330,14 @@ mod tests {
         assert_eq!(binary(10_000, 0), [1, 1, 0, 0, 1]);
         assert_eq!(binary(1, 8), [1, -2, 0, 8, 1]);
         assert_eq!(binary(15, -4), [1, 1, 0, 0, 15]);
+        let read = |words: &[i16], scale| {
+            read_binary_decimal(&words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<_>>(), scale)
+        };
+        assert_eq!(read(&[3, 1, 0, 4, 1, 2345, 6789], 4), Some(123_456_789));
+        assert_eq!(read(&[3, 1, 0, 4, 1, 2345, 6789], 2), Some(1_234_568));
+        assert_eq!(read(&[1, -1, 0x4000, 2, 500], 2), Some(-5));
+        assert_eq!(read(&[0, 0, 0, 2], 2), Some(0));
+        assert_eq!(read(&[0, 0, -16384, 0], 2), None);
     }
 
     proptest! {
@@ -316,6 +352,19 @@ mod tests {
             let mut out = BytesMut::new();
             put_binary_numeric(&Digits::of(value), scale, &mut out).unwrap();
             prop_assert_eq!(read_binary_numeric(&out), Some(numeric(value, scale)));
+        }
+
+        #[test]
+        fn binary_numerics_are_read_as_they_were(value in any::<i128>(), shift in 8u32..127, scale in 0i8..38) {
+            let value = value >> shift;
+            let mut out = BytesMut::new();
+            put_binary_numeric(&Digits::of(value), scale, &mut out).unwrap();
+            if let Some(read) = read_binary_decimal(&out, scale) {
+                prop_assert_eq!(read, value);
+            }
+            if let Some(rounded) = read_binary_decimal(&out, scale - 1) {
+                prop_assert_eq!(rounded, value / 10 + (value % 10 / 5));
+            }
         }
 
         #[test]

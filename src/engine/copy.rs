@@ -1,0 +1,193 @@
+//! COPY: how its files are written, and a table that waits for one.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+
+use datafusion::arrow::array::new_null_array;
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::common::TableReference;
+use datafusion::datasource::provider_as_source;
+use datafusion::error::DataFusionError;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::PartitionStream;
+use futures::{StreamExt, stream};
+use tokio::sync::mpsc;
+
+use crate::engine::session::lock;
+use crate::engine::{Run, Session};
+use crate::error::{Error, Kind, Result};
+use crate::storage::LakeTable;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyFormat {
+    Text,
+    Csv,
+    Binary,
+}
+
+/// Whether the first line holds the names of the columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Header {
+    Absent,
+    Present,
+    /// It does, and they must be the table's.
+    Match,
+}
+
+/// How a file is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyOptions {
+    pub format: CopyFormat,
+    pub delimiter: u8,
+    /// What stands for NULL.
+    pub null: String,
+    pub header: Header,
+    pub quote: u8,
+    pub escape: u8,
+    /// Columns whose values are always quoted.
+    pub force_quote: Chosen,
+    /// Columns that are never NULL, whatever is written.
+    pub force_not_null: Chosen,
+    /// Columns that are NULL even where what stands for it is quoted.
+    pub force_null: Chosen,
+}
+
+/// Some columns of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Chosen {
+    All,
+    Named(Vec<String>),
+}
+
+impl Chosen {
+    pub const NONE: Self = Self::Named(Vec::new());
+
+    /// Which of these columns they are.
+    pub fn among(&self, columns: &Schema) -> Result<Vec<bool>> {
+        let Self::Named(names) = self else { return Ok(vec![true; columns.fields().len()]) };
+        let names_of = |field: &Arc<Field>| names.contains(field.name());
+        if let Some(unknown) = names.iter().find(|name| columns.index_of(name).is_err()) {
+            return Err(Error::new(Kind::UnknownColumn, format!("column \"{unknown}\" is not one of those copied"))
+                .suggest(unknown, columns.fields().iter().map(|field| field.name().as_str())));
+        }
+        Ok(columns.fields().iter().map(names_of).collect())
+    }
+}
+
+/// A table that waits for rows.
+pub struct CopyIn {
+    /// The table's name, for those who are told what is wrong with a row.
+    pub name: String,
+    /// The columns of the file, in its order.
+    pub columns: SchemaRef,
+    pub options: CopyOptions,
+    table: Arc<LakeTable>,
+    into: TableReference,
+    /// Where the file has each column of the table.
+    places: Vec<Option<usize>>,
+}
+
+impl CopyIn {
+    /// `listed` are the columns of the file; all of the table unless some are named.
+    pub(super) fn new(table: LakeTable, into: TableReference, listed: &[String], options: CopyOptions) -> Result<Self> {
+        let all = Arc::clone(&table.relation().columns);
+        let mut places = vec![None; all.fields().len()];
+        let mut fields = Vec::new();
+        for name in listed {
+            let at = all.index_of(name).map_err(|_| {
+                let message = format!("column \"{name}\" of relation \"{}\" does not exist", into.table());
+                Error::new(Kind::UnknownColumn, message)
+                    .suggest(name, all.fields().iter().map(|field| field.name().as_str()))
+            })?;
+            if places[at].replace(fields.len()).is_some() {
+                let message = format!("column \"{name}\" specified more than once");
+                return Err(Error::new(Kind::DuplicateColumn, message));
+            }
+            fields.push(Arc::clone(&all.fields()[at]));
+        }
+        let columns = if listed.is_empty() {
+            places = (0..all.fields().len()).map(Some).collect();
+            all
+        } else {
+            Arc::new(Schema::new(fields))
+        };
+        let name = into.table().to_owned();
+        Ok(Self { name, columns, options, table: Arc::new(table), into, places })
+    }
+
+    /// Writes what comes, in one commit at its end. `None` says that this is the end: an error, or nothing more,
+    /// leaves nothing.
+    pub async fn load(self, session: &Session, rows: mpsc::Receiver<Piece>, run: &Run) -> Result<u64> {
+        // NULLs may come as far as the writer, who refuses them by the column's name.
+        let fields = self.table.relation().columns.fields().iter();
+        let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let file = File { schema: Arc::clone(&schema), places: self.places, rows: Mutex::new(Some(rows)) };
+        let file = StreamingTable::try_new(schema, vec![Arc::new(file)])?;
+        let scan = LogicalPlanBuilder::scan("copied", provider_as_source(Arc::new(file)), None)?.build()?;
+        let table = provider_as_source(self.table);
+        let insert = LogicalPlanBuilder::insert_into(scan, self.into, table, InsertOp::Append)?.build()?;
+        match insert {
+            LogicalPlan::Dml(insert) => session.write(insert, run).await,
+            other => Err(Error::internal(format!("an INSERT was planned as {}", other.display()))),
+        }
+    }
+}
+
+/// Rows of a file, its end, or why it has none.
+pub type Piece = Result<Option<RecordBatch>>;
+
+/// The rows of a file as a table, which is read once.
+struct File {
+    schema: SchemaRef,
+    places: Vec<Option<usize>>,
+    rows: Mutex<Option<mpsc::Receiver<Piece>>>,
+}
+
+impl PartitionStream for File {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let (schema, places) = (Arc::clone(&self.schema), self.places.clone());
+        let mut rows = lock(&self.rows).take();
+        let cut = || Error::internal("the file was left before its end");
+        let batches = stream::poll_fn(move |cx| match &mut rows {
+            Some(waiting) => waiting.poll_recv(cx).map(|piece| {
+                let piece = piece.unwrap_or_else(|| Err(cut())).transpose();
+                if !matches!(piece, Some(Ok(_))) {
+                    rows = None;
+                }
+                piece
+            }),
+            None => Poll::Ready(None),
+        });
+        let whole = batches.map(move |batch| {
+            batch.and_then(|batch| completed(&batch, &schema, &places)).map_err(DataFusionError::from)
+        });
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), whole))
+    }
+}
+
+/// The rows with all columns of the table; those that the file does not have are NULL.
+fn completed(batch: &RecordBatch, schema: &SchemaRef, places: &[Option<usize>]) -> Result<RecordBatch> {
+    let columns = schema.fields().iter().zip(places).map(|(field, place)| match place {
+        Some(at) => Arc::clone(batch.column(*at)),
+        None => new_null_array(field.data_type(), batch.num_rows()),
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns.collect(), &options)?)
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}

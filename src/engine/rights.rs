@@ -1,0 +1,364 @@
+//! What a role may do, and the one place where plans are held against it.
+
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
+
+use datafusion::catalog::TableProvider;
+use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, TableScan, WriteOp};
+use futures::FutureExt;
+
+use crate::engine::barrier::Barrier;
+use crate::engine::guarded::{Behind, Guarded, Note, Says, SomeColumns};
+use crate::engine::identity;
+use crate::error::{Error, Kind, Result};
+use crate::functions::asked_model;
+use crate::models::ModelName;
+use crate::storage::{Access, ModelRow, Object, Policy, Privilege, Relation, RelationType, RoleId, Store};
+
+/// The rights of one role, as the catalog has them now.
+pub struct Rights {
+    store: Arc<Store>,
+    access: Arc<Access>,
+    /// Plans the conditions of policies.
+    planner: Arc<OnceLock<SessionState>>,
+    role: RoleId,
+    /// The role, and those whose rights it has without SET ROLE.
+    active: HashSet<RoleId>,
+    superuser: bool,
+    /// The table whose policies are being applied: what they read of it themselves is not filtered again.
+    inside: Option<i64>,
+}
+
+impl Rights {
+    pub fn of(store: &Arc<Store>, planner: &Arc<OnceLock<SessionState>>, role: RoleId) -> Result<Self> {
+        let access = store.access();
+        let Some(found) = access.role(role) else {
+            return Err(Error::new(Kind::UnknownRole, "the role that this session acts as was dropped")
+                .hint("RESET ROLE, or connect again"));
+        };
+        Ok(Self {
+            store: Arc::clone(store),
+            planner: Arc::clone(planner),
+            role,
+            active: access.inherited_by(role),
+            superuser: found.superuser,
+            inside: None,
+            access,
+        })
+    }
+
+    /// The rights of another role, for what is done in its name: its views, its models.
+    pub fn acting_as(&self, role: RoleId) -> Result<Self> {
+        Self::of(&self.store, &self.planner, role)
+    }
+
+    pub fn role(&self) -> RoleId {
+        self.role
+    }
+
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    pub fn is_superuser(&self) -> bool {
+        self.superuser
+    }
+
+    /// Whether it may do all that the owner may.
+    pub fn owns(&self, owner: RoleId) -> bool {
+        self.superuser || self.active.contains(&owner)
+    }
+
+    /// Whether it has a privilege on the whole of an object.
+    pub fn has(&self, object: Object, owner: RoleId, privilege: Privilege) -> bool {
+        self.owns(owner) || self.granted(object, privilege).any(|column| column.is_none())
+    }
+
+    /// Whether it has a privilege that it may hand on.
+    pub fn may_grant(&self, object: Object, owner: RoleId, privilege: Privilege) -> bool {
+        let grants = self.access.grants(object).iter();
+        self.owns(owner)
+            || grants
+                .filter(|grant| grant.grantable && grant.column.is_none())
+                .any(|grant| grant.privilege == privilege && self.active.contains(&grant.grantee))
+    }
+
+    /// The columns, or `None` for the whole, that a privilege was granted on.
+    pub fn granted(&self, object: Object, privilege: Privilege) -> impl Iterator<Item = Option<&str>> {
+        let grants = self.access.grants(object).iter();
+        let held = grants.filter(move |grant| {
+            grant.privilege == privilege && (grant.grantee == RoleId::PUBLIC || self.active.contains(&grant.grantee))
+        });
+        held.map(|grant| grant.column.as_deref())
+    }
+
+    pub fn must_be_superuser(&self, what: &str) -> Result<()> {
+        match self.superuser {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Denied, format!("must be superuser to {what}"))),
+        }
+    }
+
+    pub fn must(&self, relation: &Relation, privilege: Privilege) -> Result<()> {
+        self.must_use_schema(&relation.schema)?;
+        match self.has(Object::Relation(relation.id), relation.owner, privilege) {
+            true => Ok(()),
+            false => Err(denied(spoken(relation), &relation.name)),
+        }
+    }
+
+    /// Names in a schema mean something to whoever has USAGE of it. Of the system's everybody has.
+    pub fn must_use_schema(&self, schema: &str) -> Result<()> {
+        self.must_on_schema(schema, Privilege::Usage)
+    }
+
+    pub fn must_create_in(&self, schema: &str) -> Result<()> {
+        self.must_on_schema(schema, Privilege::Create)
+    }
+
+    fn must_on_schema(&self, schema: &str, privilege: Privilege) -> Result<()> {
+        match self.store.schema_owner(schema) {
+            Some((id, owner)) if !self.has(Object::Schema(id), owner, privilege) => Err(denied("schema", schema)),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn must_create_schemas(&self) -> Result<()> {
+        match self.has(Object::Database, RoleId::FIRST, Privilege::Create) {
+            true => Ok(()),
+            false => Err(denied("database", crate::engine::catalog::CATALOG)),
+        }
+    }
+
+    pub fn must_own(&self, relation: &Relation) -> Result<()> {
+        self.must_be_owner(relation.owner, spoken(relation), &relation.name)
+    }
+
+    /// DROP is for the owner of the relation, and for the owner of its schema.
+    pub fn must_be_allowed_to_drop(&self, relation: &Relation) -> Result<()> {
+        match self.store.schema_owner(&relation.schema) {
+            Some((_, owner)) if self.owns(owner) => Ok(()),
+            _ => self.must_own(relation),
+        }
+    }
+
+    pub fn must_own_schema(&self, schema: &str) -> Result<()> {
+        match self.store.schema_owner(schema) {
+            Some((_, owner)) => self.must_be_owner(owner, "schema", schema),
+            None => Ok(()),
+        }
+    }
+
+    pub fn must_own_model(&self, model: &ModelRow) -> Result<()> {
+        self.must_be_owner(model.owner, "model", &model.name)
+    }
+
+    fn must_be_owner(&self, owner: RoleId, kind: &str, name: &str) -> Result<()> {
+        match self.owns(owner) {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Denied, format!("must be owner of {kind} {name}"))),
+        }
+    }
+
+    /// Asking a model is for whoever has USAGE of it.
+    pub fn must_ask(&self, name: &ModelName) -> Result<()> {
+        let Some(model) = self.store.model(&name.schema, &name.name)? else { return Ok(()) };
+        self.must_use_schema(&model.schema)?;
+        match self.has(Object::Model(model.id), model.owner, Privilege::Usage) {
+            true => Ok(()),
+            false => Err(denied("model", &model.name)),
+        }
+    }
+
+    /// The plan as this role may run it: every table, view and model in it is allowed, or this is an error. Whoever
+    /// may see some rows or some columns of a table only gets a plan that reads no others.
+    pub fn checked(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        Ok(plan.transform_down_with_subqueries(|node| Ok(self.node(node)?))?.data)
+    }
+
+    /// The same, of a query that is run in this role's name, whoever asks for it.
+    pub fn checked_as_own(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        identity::acting(self.checked(plan)?, self.access.name(self.role))
+    }
+
+    fn node(&self, node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+        if let Some((says, input)) = Note::at(&node) {
+            let input = match says {
+                Says::Checked => input.clone(),
+                Says::Asks(models) => {
+                    for model in models {
+                        self.must_ask(model)?;
+                        let role = self.access.name(self.role);
+                        tracing::debug!(target: "audit", role, %model, "a model is asked");
+                    }
+                    self.checked(input.clone())?
+                }
+            };
+            return Ok(Transformed::new(input, true, TreeNodeRecursion::Jump));
+        }
+        self.expressions(&node)?;
+        match node {
+            LogicalPlan::TableScan(scan) => match Guarded::behind(&scan.source) {
+                Some(guarded) => {
+                    let read = self.read(scan, guarded.downcast_ref())?;
+                    Ok(Transformed::new(read, true, TreeNodeRecursion::Jump))
+                }
+                None => Ok(Transformed::no(LogicalPlan::TableScan(scan))),
+            },
+            LogicalPlan::Dml(write) => self.write(write).map(|write| Transformed::yes(LogicalPlan::Dml(write))),
+            other => Ok(Transformed::no(other)),
+        }
+    }
+
+    /// Models may be asked in any expression.
+    fn expressions(&self, node: &LogicalPlan) -> Result<()> {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Some(model) = asked_model(expr)? {
+                    self.must_ask(&ModelName::parse(model)?)?;
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })?;
+        Ok(())
+    }
+
+    fn read(&self, scan: TableScan, guarded: Option<&Guarded>) -> Result<LogicalPlan> {
+        let Guarded { relation, behind } = guarded.ok_or_else(|| Error::internal("a relation without a guard"))?;
+        self.must_use_schema(&relation.schema)?;
+        match behind {
+            Behind::View { plan, .. } => {
+                self.must(relation, Privilege::Select)?;
+                inlined(self.acting_as(relation.owner)?.checked(plan.as_ref().clone())?, scan)
+            }
+            Behind::Table(table) => {
+                let readable = self.readable(relation)?;
+                if let Some(rows) = self.visible_rows(relation)? {
+                    return inlined(rows, scan);
+                }
+                let table = Arc::clone(table);
+                let provider: Arc<dyn TableProvider> = match readable {
+                    Some(readable) => Arc::new(SomeColumns { table, readable }),
+                    None => table,
+                };
+                Ok(LogicalPlan::TableScan(TableScan { source: provider_as_source(provider), ..scan }))
+            }
+        }
+    }
+
+    /// The columns of a table that may be read; `None`: all.
+    fn readable(&self, relation: &Relation) -> Result<Option<Vec<String>>> {
+        let object = Object::Relation(relation.id);
+        if self.has(object, relation.owner, Privilege::Select) {
+            return Ok(None);
+        }
+        let columns: Vec<String> = self.granted(object, Privilege::Select).flatten().map(str::to_owned).collect();
+        match columns.is_empty() {
+            true => Err(denied("table", &relation.name)),
+            false => Ok(Some(columns)),
+        }
+    }
+
+    /// The rows that policies leave; `None`: all.
+    fn visible_rows(&self, relation: &Relation) -> Result<Option<LogicalPlan>> {
+        if self.sees_all_rows(relation) || self.inside == Some(relation.id) {
+            return Ok(None);
+        }
+        let planner = self.planner.get().ok_or_else(|| Error::internal("a table was read before the start"))?;
+        let (schema, name) = (quoted(&relation.schema), quoted(&relation.name));
+        let sql = format!("SELECT * FROM {schema}.{name} AS {name} WHERE {}", self.condition(relation));
+        // Tables are found in memory: nothing waits.
+        let planned = planner.create_logical_plan(&sql).now_or_never();
+        let plan = planned.ok_or_else(|| Error::internal("planning a policy waits"))?.map_err(|error| {
+            let error = Error::from(error);
+            Error { message: format!("a policy of table \"{}\" cannot be applied: {error}", relation.name), ..error }
+        })?;
+        let inside = Self { inside: Some(relation.id), ..self.acting_as(self.role)? };
+        inside.checked(plan).map(Barrier::over).map(Some)
+    }
+
+    /// Whether no policy stands between this role and the rows of a relation.
+    pub fn sees_all_rows(&self, relation: &Relation) -> bool {
+        let bypasses = || self.access.role(self.role).is_some_and(|role| role.bypass_rls);
+        !relation.row_security || self.owns(relation.owner) || bypasses()
+    }
+
+    /// What a row must satisfy: one of the permissive policies and all restrictive ones. Without any there is no row.
+    fn condition(&self, relation: &Relation) -> String {
+        let concerns =
+            |policy: &&Policy| policy.roles.iter().any(|role| *role == RoleId::PUBLIC || self.active.contains(role));
+        let policies: Vec<&Policy> = self.access.policies(relation.id).iter().filter(concerns).collect();
+        let (restrictive, permissive): (Vec<&Policy>, Vec<&Policy>) =
+            policies.into_iter().partition(|policy| policy.restrictive);
+        let conditions = |policies: &[&Policy]| policies.iter().map(|policy| format!("({})", policy.using)).collect();
+        let any: Vec<String> = conditions(&permissive);
+        let mut all: Vec<String> = conditions(&restrictive);
+        all.insert(0, if any.is_empty() { "false".to_owned() } else { format!("({})", any.join(" OR ")) });
+        all.join(" AND ")
+    }
+
+    fn write(&self, write: DmlStatement) -> Result<DmlStatement> {
+        let Some(provider) = Guarded::behind(&write.target) else { return Ok(write) };
+        let Some(Guarded { relation, behind }) = provider.downcast_ref() else { return Ok(write) };
+        let wanted: &[Privilege] = match write.op {
+            WriteOp::Insert(_) | WriteOp::Ctas => &[Privilege::Insert],
+            WriteOp::Delete => &[Privilege::Delete],
+            WriteOp::Update => &[Privilege::Update],
+            WriteOp::Truncate => &[Privilege::Truncate],
+            // MERGE, and whatever else may come.
+            _ => Privilege::ON_RELATIONS,
+        };
+        wanted.iter().try_for_each(|privilege| self.must_write(relation, *privilege))?;
+        match behind {
+            Behind::Table(table) => {
+                let table = Arc::clone(table) as Arc<dyn TableProvider>;
+                Ok(DmlStatement { target: provider_as_source(table), ..write })
+            }
+            Behind::View { .. } => Ok(write),
+        }
+    }
+
+    /// Writing needs the privilege, and to be above the policies of rows: these say what is read, not what is written.
+    pub fn must_write(&self, relation: &Relation, privilege: Privilege) -> Result<()> {
+        self.must(relation, privilege)?;
+        match self.sees_all_rows(relation) {
+            true => Ok(()),
+            false => {
+                let message = format!("new row violates row-level security policy for table \"{}\"", relation.name);
+                Err(Error::new(Kind::Denied, message).hint("policies let roles read rows; its owner writes them"))
+            }
+        }
+    }
+}
+
+pub fn denied(kind: &str, name: &str) -> Error {
+    Error::new(Kind::Denied, format!("permission denied for {kind} {name}"))
+}
+
+/// What a relation is called in a message.
+pub fn spoken(relation: &Relation) -> &'static str {
+    match relation.kind.of() {
+        RelationType::Table => "table",
+        RelationType::View => "view",
+    }
+}
+
+/// The plan in place of the scan that it stands for.
+fn inlined(plan: LogicalPlan, scan: TableScan) -> Result<LogicalPlan> {
+    let mut plan = LogicalPlanBuilder::from(plan);
+    if let Some(projection) = &scan.projection {
+        let columns = projection.iter().map(|at| Expr::Column(Column::from(plan.schema().qualified_field(*at))));
+        let columns: Vec<Expr> = columns.collect();
+        plan = plan.project(columns)?;
+    }
+    Ok(plan.alias(scan.table_name)?.build()?)
+}
+
+/// A name as SQL reads it whatever is in it.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

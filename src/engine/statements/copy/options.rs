@@ -1,0 +1,295 @@
+//! The options of COPY, as they are written since PostgreSQL 9 and as they were before.
+
+use datafusion::sql::sqlparser::ast::Ident;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use crate::engine::copy::{Chosen, CopyFormat, CopyOptions, Header};
+use crate::engine::statement::{folded, syntax, take_words};
+use crate::error::{Error, Kind, Result};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    To,
+    From,
+}
+
+/// What was given; what was not depends on the format.
+#[derive(Default)]
+struct Given {
+    format: Option<CopyFormat>,
+    delimiter: Option<String>,
+    null: Option<String>,
+    header: Option<Header>,
+    quote: Option<String>,
+    escape: Option<String>,
+    force_quote: Option<Chosen>,
+    force_not_null: Option<Chosen>,
+    force_null: Option<Chosen>,
+}
+
+/// Reads the options up to the end of the statement. `binary`: the statement began with COPY BINARY.
+pub(super) fn options(parser: &mut Parser, direction: Direction, binary: bool) -> Result<CopyOptions> {
+    let mut given = Given { format: binary.then_some(CopyFormat::Binary), ..Given::default() };
+    take_words(parser, &["WITH"]);
+    if parser.consume_token(&Token::LParen) {
+        loop {
+            given.option(parser)?;
+            if !parser.consume_token(&Token::Comma) {
+                break;
+            }
+        }
+        parser.expect_token(&Token::RParen).map_err(syntax)?;
+    } else {
+        while given.old_option(parser)? {}
+    }
+    if take_words(parser, &["WHERE"]) {
+        return Err(Error::unsupported("COPY … WHERE is not supported")
+            .hint("copy into a table of its own, and INSERT … SELECT … WHERE from there"));
+    }
+    given.checked(direction)
+}
+
+impl Given {
+    /// `NAME [value]`, between parentheses.
+    fn option(&mut self, parser: &mut Parser) -> Result<()> {
+        let name = folded(&parser.parse_identifier().map_err(syntax)?);
+        match name.as_str() {
+            "format" => set(&mut self.format, &name, format(parser)?),
+            "delimiter" => set(&mut self.delimiter, &name, text(parser)?),
+            "null" => set(&mut self.null, &name, text(parser)?),
+            "header" => set(&mut self.header, &name, header(parser)?),
+            "quote" => set(&mut self.quote, &name, text(parser)?),
+            "escape" => set(&mut self.escape, &name, text(parser)?),
+            "force_quote" => set(&mut self.force_quote, &name, chosen(parser)?),
+            "force_not_null" => set(&mut self.force_not_null, &name, chosen(parser)?),
+            "force_null" => set(&mut self.force_null, &name, chosen(parser)?),
+            "encoding" => encoding(&text(parser)?),
+            // Every COPY is frozen, and stops at an error, here.
+            "freeze" => switch(parser).map(|_| ()),
+            "on_error" => {
+                match text(parser)?.to_lowercase().as_str() {
+                    "stop" => Ok(()),
+                    _ => Err(Error::unsupported("COPY ON_ERROR is not supported")
+                        .hint("a file is read whole, or not at all")),
+                }
+            }
+            _ => Err(Error::new(Kind::Syntax, format!("option \"{name}\" not recognized")).suggest(
+                &name,
+                [
+                    "format",
+                    "delimiter",
+                    "null",
+                    "header",
+                    "quote",
+                    "escape",
+                    "force_quote",
+                    "force_not_null",
+                    "force_null",
+                    "encoding",
+                ],
+            )),
+        }
+    }
+
+    /// `CSV HEADER DELIMITER AS ';'`, one after the other; `false` at the end.
+    fn old_option(&mut self, parser: &mut Parser) -> Result<bool> {
+        let mut takes = |words: &[&str]| take_words(parser, words);
+        if takes(&["BINARY"]) {
+            set(&mut self.format, "format", CopyFormat::Binary)?;
+        } else if takes(&["CSV"]) {
+            set(&mut self.format, "format", CopyFormat::Csv)?;
+        } else if takes(&["HEADER"]) {
+            set(&mut self.header, "header", Header::Present)?;
+        } else if takes(&["FREEZE"]) {
+        } else if takes(&["DELIMITER"]) || takes(&["USING", "DELIMITERS"]) || takes(&["DELIMITERS"]) {
+            set(&mut self.delimiter, "delimiter", old_text(parser)?)?;
+        } else if takes(&["NULL"]) {
+            set(&mut self.null, "null", old_text(parser)?)?;
+        } else if takes(&["QUOTE"]) {
+            set(&mut self.quote, "quote", old_text(parser)?)?;
+        } else if takes(&["ESCAPE"]) {
+            set(&mut self.escape, "escape", old_text(parser)?)?;
+        } else if takes(&["FORCE", "QUOTE"]) {
+            set(&mut self.force_quote, "force_quote", old_chosen(parser)?)?;
+        } else if takes(&["FORCE", "NOT", "NULL"]) {
+            set(&mut self.force_not_null, "force_not_null", old_chosen(parser)?)?;
+        } else if takes(&["FORCE", "NULL"]) {
+            set(&mut self.force_null, "force_null", old_chosen(parser)?)?;
+        } else if takes(&["ENCODING"]) {
+            encoding(&old_text(parser)?)?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Each option where it has a meaning, and no two that contradict each other, as Postgres wants it.
+    fn checked(self, direction: Direction) -> Result<CopyOptions> {
+        let format = self.format.unwrap_or(CopyFormat::Text);
+        let csv = format == CopyFormat::Csv;
+        if format == CopyFormat::Binary {
+            for (name, given) in [
+                ("DELIMITER", self.delimiter.is_some()),
+                ("NULL", self.null.is_some()),
+                ("HEADER", self.header.is_some_and(|header| header != Header::Absent)),
+            ] {
+                if given {
+                    return Err(Error::new(Kind::Syntax, format!("cannot specify {name} in BINARY mode")));
+                }
+            }
+        }
+        for (name, given) in [
+            ("QUOTE", self.quote.is_some()),
+            ("ESCAPE", self.escape.is_some()),
+            ("FORCE_QUOTE", self.force_quote.is_some()),
+            ("FORCE_NOT_NULL", self.force_not_null.is_some()),
+            ("FORCE_NULL", self.force_null.is_some()),
+        ] {
+            if given && !csv {
+                return Err(
+                    Error::unsupported(format!("COPY {name} is available only in CSV mode")).hint("add FORMAT csv")
+                );
+            }
+        }
+        let wrong_way = [
+            ("FORCE_QUOTE", self.force_quote.is_some(), Direction::To),
+            ("FORCE_NOT_NULL", self.force_not_null.is_some(), Direction::From),
+            ("FORCE_NULL", self.force_null.is_some(), Direction::From),
+            ("HEADER match", self.header == Some(Header::Match), Direction::From),
+        ];
+        for (name, given, of) in wrong_way {
+            if given && direction != of {
+                let where_to = if of == Direction::To { "COPY TO" } else { "COPY FROM" };
+                return Err(Error::unsupported(format!("COPY {name} is available only in {where_to}")));
+            }
+        }
+        let quote = byte("quote", self.quote.as_deref().unwrap_or("\""))?;
+        let options = CopyOptions {
+            format,
+            delimiter: byte("delimiter", self.delimiter.as_deref().unwrap_or(if csv { "," } else { "\t" }))?,
+            null: self.null.unwrap_or_else(|| if csv { String::new() } else { "\\N".to_owned() }),
+            header: self.header.unwrap_or(Header::Absent),
+            quote,
+            escape: self.escape.map_or(Ok(quote), |escape| byte("escape", &escape))?,
+            force_quote: self.force_quote.unwrap_or(Chosen::NONE),
+            force_not_null: self.force_not_null.unwrap_or(Chosen::NONE),
+            force_null: self.force_null.unwrap_or(Chosen::NONE),
+        };
+        check_letters(&options)?;
+        Ok(options)
+    }
+}
+
+/// A delimiter that could be part of a value, or of what stands for NULL, would be misread.
+fn check_letters(options: &CopyOptions) -> Result<()> {
+    let CopyOptions { format, delimiter, null, quote, .. } = options;
+    if matches!(delimiter, b'\n' | b'\r') {
+        return Err(Error::invalid("COPY delimiter cannot be newline or carriage return"));
+    }
+    if null.contains(['\n', '\r']) {
+        return Err(Error::invalid("COPY null representation cannot use newline or carriage return"));
+    }
+    let in_values = b"\\.abcdefghijklmnopqrstuvwxyz0123456789";
+    if *format == CopyFormat::Text && in_values.contains(delimiter) {
+        return Err(Error::invalid(format!("COPY delimiter cannot be \"{}\"", char::from(*delimiter))));
+    }
+    if *format == CopyFormat::Csv && delimiter == quote {
+        return Err(Error::invalid("COPY delimiter and quote must be different"));
+    }
+    if *format != CopyFormat::Binary && null.as_bytes().contains(delimiter) {
+        return Err(Error::invalid("COPY delimiter must not appear in the NULL specification"));
+    }
+    if *format == CopyFormat::Csv && null.as_bytes().contains(quote) {
+        return Err(Error::invalid("CSV quote character must not appear in the NULL specification"));
+    }
+    Ok(())
+}
+
+fn byte(what: &str, text: &str) -> Result<u8> {
+    match text.as_bytes() {
+        [byte] => Ok(*byte),
+        _ => Err(Error::unsupported(format!("COPY {what} must be a single one-byte character"))
+            .hint("a tab is written E'\\t'")),
+    }
+}
+
+fn set<T>(option: &mut Option<T>, name: &str, value: T) -> Result<()> {
+    match option.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Error::new(Kind::Syntax, format!("conflicting or redundant options: {name}"))),
+    }
+}
+
+fn format(parser: &mut Parser) -> Result<CopyFormat> {
+    let name = text(parser)?;
+    match name.to_lowercase().as_str() {
+        "text" => Ok(CopyFormat::Text),
+        "csv" => Ok(CopyFormat::Csv),
+        "binary" => Ok(CopyFormat::Binary),
+        _ => Err(Error::invalid(format!("COPY format \"{name}\" not recognized")).hint("text, csv or binary")),
+    }
+}
+
+fn header(parser: &mut Parser) -> Result<Header> {
+    if take_words(parser, &["MATCH"]) {
+        return Ok(Header::Match);
+    }
+    Ok(if switch(parser)? { Header::Present } else { Header::Absent })
+}
+
+/// `true`, `off` … or nothing, which is `true`.
+fn switch(parser: &mut Parser) -> Result<bool> {
+    if matches!(parser.peek_token().token, Token::Comma | Token::RParen) {
+        return Ok(true);
+    }
+    let given = text(parser)?;
+    match given.to_lowercase().as_str() {
+        "true" | "on" | "1" => Ok(true),
+        "false" | "off" | "0" => Ok(false),
+        _ => Err(Error::new(Kind::Syntax, format!("\"{given}\" is neither true nor false"))),
+    }
+}
+
+fn encoding(name: &str) -> Result<()> {
+    match name.to_uppercase().replace(['-', '_'], "").as_str() {
+        "UTF8" | "UNICODE" | "SQLASCII" => Ok(()),
+        _ => Err(Error::invalid(format!("encoding \"{name}\" is not supported")).hint("files are UTF8")),
+    }
+}
+
+/// A text, quoted or as a bare word or number.
+fn text(parser: &mut Parser) -> Result<String> {
+    let token = parser.next_token();
+    match token.token {
+        Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text) => Ok(text),
+        Token::Word(word) => Ok(word.value),
+        Token::Number(digits, _) => Ok(digits),
+        _ => parser.expected("a value", token).map_err(syntax),
+    }
+}
+
+fn old_text(parser: &mut Parser) -> Result<String> {
+    take_words(parser, &["AS"]);
+    text(parser)
+}
+
+/// `*`, or columns in parentheses.
+fn chosen(parser: &mut Parser) -> Result<Chosen> {
+    if parser.consume_token(&Token::Mul) {
+        return Ok(Chosen::All);
+    }
+    parser.expect_token(&Token::LParen).map_err(syntax)?;
+    let chosen = old_chosen(parser)?;
+    parser.expect_token(&Token::RParen).map_err(syntax)?;
+    Ok(chosen)
+}
+
+/// `*`, or columns without parentheses.
+fn old_chosen(parser: &mut Parser) -> Result<Chosen> {
+    if parser.consume_token(&Token::Mul) {
+        return Ok(Chosen::All);
+    }
+    let columns: Vec<Ident> = parser.parse_comma_separated(|parser| parser.parse_identifier()).map_err(syntax)?;
+    Ok(Chosen::Named(columns.iter().map(folded).collect()))
+}

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::{self, Expr, SelectItem, SetExpr, VisitMut, VisitorMut};
 
+use crate::engine::pg_catalog;
+
 /// What stands over the columns of a query: from the left up to its wildcard, if it has one, and from the right.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Headings {
@@ -179,7 +181,11 @@ fn own_name(expr: &Expr) -> Option<(String, bool)> {
         },
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => own_name(inner),
         Expr::Function(call) => match call.name.0.last()?.as_ident() {
-            Some(name) => Some((folded(name), true)),
+            Some(name) => match cast_by_function(call) {
+                Some((_, Some((name, true)))) => Some((name, true)),
+                Some((of, _)) => Some((of, false)),
+                None => Some((folded(name), true)),
+            },
             None => good(&call.name.to_string()),
         },
         Expr::Cast { expr, data_type, .. } => match own_name(expr) {
@@ -205,6 +211,17 @@ fn own_name(expr: &Expr) -> Option<(String, bool)> {
         Expr::Floor { .. } => good("floor"),
         Expr::Tuple(_) => good("row"),
         Expr::Value(value) if matches!(value.value, ast::Value::Boolean(_)) => Some(("bool".to_owned(), false)),
+        _ => None,
+    }
+}
+
+/// `'orders'::regclass` has become a call of `regclassin` by now: the name of the type, and of what is cast.
+fn cast_by_function(call: &ast::Function) -> Option<(String, Option<(String, bool)>)> {
+    let name = call.name.0.last()?.as_ident()?;
+    let of = name.value.strip_suffix("in").filter(|of| pg_catalog::is_reg_type(of).is_some())?;
+    let ast::FunctionArguments::List(given) = &call.args else { return None };
+    match given.args.as_slice() {
+        [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(inner))] => Some((of.to_owned(), own_name(inner))),
         _ => None,
     }
 }

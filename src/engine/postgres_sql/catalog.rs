@@ -17,6 +17,12 @@ use crate::engine::pg_catalog;
 /// The planner wants such a query to give one row by its form, which `max` does. What is looked up of defaults, keys,
 /// sequences and the like is NULL: there are none. So is what only a list can hold.
 pub fn look_up(expr: &mut Expr) {
+    if let Expr::Function(Function { args: FunctionArguments::Subquery(inner), .. }) = &*expr
+        && let Some(gathered) = gathered(inner)
+    {
+        replace(expr, &gathered);
+        return;
+    }
     let (inner, nothing) = match &mut *expr {
         Expr::Subquery(inner) => (inner, "NULL"),
         Expr::Function(Function { args: FunctionArguments::Subquery(inner), .. }) => (inner, "CAST(NULL AS TEXT[])"),
@@ -34,6 +40,24 @@ pub fn look_up(expr: &mut Expr) {
         let typed = format!("CAST({} AS oid[])", expr.to_string().replacen("array_agg(", "\"array_agg\"(", 1));
         replace(expr, &typed);
     }
+}
+
+/// What `ARRAY(SELECT …)` looks up of memberships and of columns' rights, as a query that gives one array.
+fn gathered(inner: &Query) -> Option<String> {
+    let SetExpr::Select(select) = inner.body.as_ref() else { return None };
+    let known = ["pg_auth_members", "pg_attribute"];
+    let of_roles = relations_of(select).iter().any(|name| known.contains(&name.as_str()));
+    let [SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. }] = select.projection.as_slice()
+    else {
+        return None;
+    };
+    let plain = inner.order_by.is_none() && inner.with.is_none() && inner.limit_clause.is_none();
+    if !of_roles || !plain || calls_for_each(inner) || !looks_outside(inner) {
+        return None;
+    }
+    let mut select = select.clone();
+    select.projection = vec![SelectItem::UnnamedExpr(parsed(&format!("array_agg({item})"))?)];
+    Some(format!("({select})"))
 }
 
 /// Rewrites what a select takes of the catalog's relations beside their columns: which relation a row is of, and when it

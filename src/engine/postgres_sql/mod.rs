@@ -3,6 +3,7 @@
 
 mod catalog;
 mod clauses;
+mod memberships;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArguments, GroupByExpr, Ident,
@@ -14,6 +15,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 pub use catalog::system_columns;
 use catalog::{is_catalog_array, look_up};
 pub use clauses::{fetch, relation, series, sort_by_column};
+pub use memberships::among_columns;
 
 use crate::engine::dialect::DIALECT;
 use crate::engine::{array_text, interval_text, pg_catalog};
@@ -25,7 +27,7 @@ const SYSTEM_SCHEMAS: [&str; 2] = ["pg_catalog", "information_schema"];
 const COLLATIONS: [&str; 4] = ["default", "C", "POSIX", "ucs_basic"];
 
 /// Names that are calls without parentheses.
-const KEYWORDS: [(&str, &str); 2] = [("current_schema", "current_schema()"), ("current_role", "session_user")];
+const KEYWORDS: [(&str, &str); 2] = [("current_schema", "current_schema()"), ("current_role", "current_user")];
 
 /// Functions that the planner has under another name.
 const OTHER_NAMES: [(&str, &str); 5] = [
@@ -409,6 +411,7 @@ mod tests {
         fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
             system_columns(select);
             series(select);
+            among_columns(select);
             ControlFlow::Continue(())
         }
     }
@@ -437,6 +440,23 @@ mod tests {
             rewritten("SELECT 'a'::regclass::oid, c::pg_catalog.regtype"),
             "SELECT oidin(regclassin('a')), regtypein(c)"
         );
+    }
+
+    #[test]
+    fn questions_about_queries_are_counted_among_the_columns() {
+        assert_eq!(
+            rewritten("SELECT EXISTS (SELECT 1 FROM t WHERE t.a = o.a) FROM o"),
+            "SELECT (SELECT count(*) FROM t WHERE t.a = o.a) > 0 AS \"exists\" FROM o"
+        );
+        assert_eq!(
+            rewritten("SELECT EXISTS (SELECT a FROM t LIMIT 1)"),
+            "SELECT (SELECT count(*) FROM (SELECT a FROM t LIMIT 1) AS \"queried\") > 0 AS \"exists\""
+        );
+        assert_eq!(
+            rewritten("SELECT 1 FROM o WHERE a IN (SELECT b FROM t)"),
+            "SELECT 1 FROM o WHERE a IN (SELECT b FROM t)"
+        );
+        assert!(rewritten("SELECT a NOT IN (SELECT b FROM t) FROM o").ends_with("AS \"?column?\" FROM o"));
     }
 
     #[test]

@@ -1,0 +1,105 @@
+//! `x IN (SELECT …)` and `EXISTS (SELECT …)` among the columns of a query: the planner takes them only as conditions, and
+//! counts for each row what it can join.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, UnaryOperator, visit_expressions,
+    visit_expressions_mut,
+};
+
+use super::{parsed, replace};
+
+/// Rewrites them, but not inside of functions: an aggregate cannot hold a query.
+pub fn among_columns(select: &mut Select) {
+    if !matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty()) {
+        return;
+    }
+    for item in &mut select.projection {
+        let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = &mut *item else { continue };
+        if !asks(expr) || in_function(expr) {
+            continue;
+        }
+        // What Postgres puts over it.
+        let heading = match &*expr {
+            Expr::Exists { negated: false, .. } => Some("exists"),
+            Expr::Exists { .. } | Expr::InSubquery { .. } | Expr::UnaryOp { op: UnaryOperator::Not, .. } => {
+                Some("?column?")
+            }
+            _ => None,
+        };
+        let _ = visit_expressions_mut(expr, |expr| {
+            if let Some(counted) = counted(expr) {
+                replace(expr, &counted);
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        if let (Some(heading), SelectItem::UnnamedExpr(expr)) = (heading, &*item) {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', heading) };
+        }
+    }
+}
+
+fn asks(expr: &Expr) -> bool {
+    visit_expressions(expr, |expr| match expr {
+        Expr::InSubquery { .. } | Expr::Exists { .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })
+    .is_break()
+}
+
+fn in_function(expr: &Expr) -> bool {
+    visit_expressions(expr, |expr| match expr {
+        Expr::Function(call) if asks(&Expr::Function(call.clone())) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })
+    .is_break()
+}
+
+fn counted(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Exists { subquery, negated } => {
+            let rows = match plain(subquery) {
+                Some(select) => {
+                    let mut select = select.clone();
+                    select.projection = vec![SelectItem::UnnamedExpr(parsed("count(*)")?)];
+                    select.to_string()
+                }
+                None => format!("SELECT count(*) FROM ({subquery}) AS \"queried\""),
+            };
+            Some(format!("({rows}) {} 0", if *negated { "=" } else { ">" }))
+        }
+        Expr::InSubquery { expr, subquery, negated } => {
+            let (queried, value) = (format!("({subquery}) AS \"queried\"(\"value\")"), "\"queried\".\"value\"");
+            // NULL is equal to nothing, and perhaps to anything.
+            let found = format!("(SELECT count(*) FROM {queried} WHERE {value} = ({expr})) > 0");
+            let empty = format!("(SELECT count(*) FROM {queried}) = 0");
+            let unknown = format!("(SELECT count(*) FROM {queried} WHERE {value} IS NULL) > 0");
+            let is_in = format!(
+                "CASE WHEN {found} THEN true WHEN {empty} THEN false WHEN ({expr}) IS NULL OR {unknown} THEN NULL ELSE \
+                 false END"
+            );
+            Some(if *negated { format!("NOT ({is_in})") } else { is_in })
+        }
+        _ => None,
+    }
+}
+
+/// A query whose rows are those that its FROM and WHERE give.
+fn plain(query: &Query) -> Option<&Select> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let ungrouped = matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
+    let bare = query.with.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
+    let aggregates = select.projection.iter().any(|item| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+            let call = |expr: &Expr| match expr {
+                Expr::Function(_) => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            };
+            visit_expressions(expr, call).is_break()
+        }
+        _ => false,
+    });
+    let keeps = select.distinct.is_none() && select.having.is_none() && !aggregates && !select.from.is_empty();
+    (ungrouped && bare && keeps).then_some(select)
+}

@@ -9,11 +9,10 @@ use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, Ex
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
-};
+use datafusion::logical_expr::{Expr, LogicalPlan, TypeSignature, Volatility, lit};
 use datafusion::prelude::SessionContext;
 
+use crate::engine::pg_functions::{Answer, function};
 use crate::error::{Error, Result};
 use crate::storage::RoleId;
 
@@ -69,32 +68,31 @@ impl ExtensionOptions for Identity {
     }
 }
 
+/// What a function says of a session.
+type Tells = fn(&Identity) -> ScalarValue;
+
 /// Registers `current_user` and its like.
 pub fn register(context: &SessionContext) {
     let current = |identity: &Identity| ScalarValue::from(&*identity.current);
     let session = |identity: &Identity| ScalarValue::from(&*identity.session);
     let pid = |identity: &Identity| ScalarValue::Int32(Some(identity.backend_pid));
-    let functions: [(&str, DataType, Answer); 5] = [
+    let functions: [(&'static str, DataType, Tells); 5] = [
         ("current_user", DataType::Utf8, current),
         ("current_role", DataType::Utf8, current),
         ("user", DataType::Utf8, current),
         ("session_user", DataType::Utf8, session),
         ("pg_backend_pid", DataType::Int32, pid),
     ];
-    for (name, returns, answer) in functions {
-        let signature = Signature::nullary(Volatility::Stable);
-        let aliases = vec![format!("pg_catalog.{name}")];
-        context.register_udf(ScalarUDF::new_from_impl(OfSession { name, aliases, returns, signature, answer }));
+    for (name, returns, tell) in functions {
+        let answer = Answer::InSession(Arc::new(move |_, options| Ok(tell(Identity::of(options)?))));
+        context.register_udf(function(name, returns, TypeSignature::Nullary, Volatility::Stable, answer));
     }
 }
 
 /// The plan with that role as its current user, whoever runs it: it is done in the role's name.
 pub fn acting(plan: LogicalPlan, role: &str) -> Result<LogicalPlan> {
     let is_current = |expr: &Expr| match expr {
-        Expr::ScalarFunction(call) => {
-            let function = call.func.inner().downcast_ref::<OfSession>();
-            function.is_some_and(|function| ["current_user", "current_role", "user"].contains(&function.name))
-        }
+        Expr::ScalarFunction(call) => ["current_user", "current_role", "user"].contains(&call.func.name()),
         _ => false,
     };
     let acting = plan.transform_down_with_subqueries(|node| {
@@ -109,58 +107,4 @@ pub fn acting(plan: LogicalPlan, role: &str) -> Result<LogicalPlan> {
         })
     })?;
     Ok(acting.data)
-}
-
-/// What a function says of a session.
-type Answer = fn(&Identity) -> ScalarValue;
-
-/// A function of the session alone, known by its name.
-struct OfSession {
-    name: &'static str,
-    aliases: Vec<String>,
-    returns: DataType,
-    signature: Signature,
-    answer: Answer,
-}
-
-impl std::fmt::Debug for OfSession {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
-impl PartialEq for OfSession {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Eq for OfSession {}
-
-impl std::hash::Hash for OfSession {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
-    }
-}
-
-impl ScalarUDFImpl for OfSession {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn aliases(&self) -> &[String] {
-        &self.aliases
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> DataFusionResult<DataType> {
-        Ok(self.returns.clone())
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
-        Ok(ColumnarValue::Scalar((self.answer)(Identity::of(&args.config_options)?)))
-    }
 }

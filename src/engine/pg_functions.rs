@@ -7,6 +7,7 @@ use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::ScalarValue;
+use datafusion::common::config::ConfigOptions;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
@@ -184,15 +185,15 @@ type OfTexts = Arc<dyn Fn(&[Option<String>]) -> Result<ScalarValue> + Send + Syn
 /// The answer for one row.
 type OfValues = Arc<dyn Fn(&[ScalarValue]) -> Result<ScalarValue> + Send + Sync>;
 
-/// The answer for one row in a session whose names without a schema are looked for in that one.
-type InSchema = Arc<dyn Fn(&[ScalarValue], &str) -> Result<ScalarValue> + Send + Sync>;
+/// The answer for one row in the session with these options: its identity and its schema are there.
+type InSession = Arc<dyn Fn(&[ScalarValue], &ConfigOptions) -> Result<ScalarValue> + Send + Sync>;
 
 #[derive(Clone)]
 pub enum Answer {
     Same(ScalarValue),
     OfTexts(OfTexts),
     OfValues(OfValues),
-    InSchema(InSchema),
+    InSession(InSession),
 }
 
 /// Any arguments, or none.
@@ -268,7 +269,7 @@ impl ScalarUDFImpl for Known {
             return Ok(ColumnarValue::Scalar(value.clone()));
         }
         let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let n_rows = if constant { 1 } else { args.number_rows };
+        let n_rows = if constant { args.number_rows.min(1) } else { args.number_rows };
         let columns: Vec<ArrayRef> =
             args.args.iter().map(|arg| arg.to_array(n_rows)).collect::<DataFusionResult<_>>()?;
         let row = |at: usize| -> DataFusionResult<ScalarValue> {
@@ -284,7 +285,7 @@ impl ScalarUDFImpl for Known {
                 Answer::Same(value) => value.clone(),
                 Answer::OfTexts(answer) => answer(&given.iter().map(text).collect::<Result<Vec<_>>>()?)?,
                 Answer::OfValues(answer) => answer(&given)?,
-                Answer::InSchema(answer) => answer(&given, &args.config_options.catalog.default_schema)?,
+                Answer::InSession(answer) => answer(&given, &args.config_options)?,
             })
         };
         let values = (0..n_rows).map(row).collect::<DataFusionResult<Vec<_>>>()?;

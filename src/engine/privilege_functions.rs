@@ -2,18 +2,16 @@
 
 use std::sync::{Arc, OnceLock};
 
-use datafusion::arrow::array::{ArrayRef, BooleanArray};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
-};
+use datafusion::logical_expr::Volatility;
 use datafusion::prelude::SessionContext;
 
 use crate::engine::catalog::CATALOG;
 use crate::engine::identity::Identity;
+use crate::engine::pg_functions::{Answer, function, texts};
 use crate::engine::rights::Rights;
 use crate::error::{Error, Kind, Result};
 use crate::models::ModelName;
@@ -56,85 +54,22 @@ const PUBLIC_OID: i64 = 2_200;
 /// Registers the functions.
 pub fn register(context: &SessionContext, store: &Arc<Store>, planner: &Arc<OnceLock<SessionState>>) {
     for (name, about) in FUNCTIONS {
-        let count = about.arguments();
-        let takes = TypeSignature::OneOf(vec![TypeSignature::Any(count), TypeSignature::Any(count + 1)]);
-        context.register_udf(ScalarUDF::new_from_impl(HasPrivilege {
-            name,
-            aliases: vec![format!("pg_catalog.{name}")],
-            about,
-            signature: Signature::new(takes, Volatility::Stable),
-            store: Arc::clone(store),
-            planner: Arc::clone(planner),
+        let asked = HasPrivilege { about, store: Arc::clone(store), planner: Arc::clone(planner) };
+        let answer = Answer::InSession(Arc::new(move |given, options| {
+            let given = given.iter().map(Named::read).collect::<DataFusionResult<Option<Vec<Named>>>>()?;
+            let role = Identity::of(options)?.current_role;
+            let answer = |given: Vec<Named>| asked.answer(&given, role, &options.catalog.default_schema);
+            Ok(ScalarValue::Boolean(given.map(answer).transpose()?.flatten()))
         }));
+        let count = about.arguments();
+        context.register_udf(function(name, DataType::Boolean, texts(count, count + 1), Volatility::Stable, answer));
     }
 }
 
 struct HasPrivilege {
-    name: &'static str,
-    aliases: Vec<String>,
     about: About,
-    signature: Signature,
     store: Arc<Store>,
     planner: Arc<OnceLock<SessionState>>,
-}
-
-impl std::fmt::Debug for HasPrivilege {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
-impl PartialEq for HasPrivilege {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Eq for HasPrivilege {}
-
-impl std::hash::Hash for HasPrivilege {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
-    }
-}
-
-impl ScalarUDFImpl for HasPrivilege {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn aliases(&self) -> &[String] {
-        &self.aliases
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> DataFusionResult<DataType> {
-        Ok(DataType::Boolean)
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
-        let identity = Identity::of(&args.config_options)?;
-        let default_schema = &args.config_options.catalog.default_schema;
-        let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let n_rows = if constant { 1 } else { args.number_rows };
-        let columns: Vec<ArrayRef> =
-            args.args.iter().map(|arg| arg.to_array(n_rows)).collect::<DataFusionResult<_>>()?;
-        let row = |at: usize| -> DataFusionResult<Option<bool>> {
-            let given = columns.iter().map(|column| Named::read(&ScalarValue::try_from_array(column, at)?));
-            match given.collect::<DataFusionResult<Option<Vec<Named>>>>()? {
-                Some(given) => Ok(self.answer(&given, identity.current_role, default_schema)?),
-                None => Ok(None),
-            }
-        };
-        let answers: Vec<Option<bool>> = (0..n_rows).map(row).collect::<DataFusionResult<_>>()?;
-        match answers.first() {
-            Some(answer) if constant => Ok(ColumnarValue::Scalar(ScalarValue::Boolean(*answer))),
-            _ => Ok(ColumnarValue::Array(Arc::new(BooleanArray::from(answers)))),
-        }
-    }
 }
 
 /// Something by its name or by its number.

@@ -1,67 +1,40 @@
 //! `pg_cancel_backend` and `pg_terminate_backend`: one session stops what another does.
 
-use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{AsArray, BooleanArray};
-use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Int32Type};
-use datafusion::error::Result as DataFusionResult;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
-};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Volatility;
 use datafusion::prelude::SessionContext;
 
 use crate::engine::activity::Activity;
 use crate::engine::identity::Identity;
+use crate::engine::pg_functions::{Answer, function, texts};
 use crate::error::{Error, Kind, Result};
 use crate::storage::{RoleId, Store};
 
 /// Registers both functions.
 pub fn register(context: &SessionContext, store: &Arc<Store>, activity: &Arc<Activity>) {
-    let one = TypeSignature::Any(1);
     // The second argument of pg_terminate_backend is how long to wait for the end, which is never waited for.
-    let takes = [one.clone(), TypeSignature::OneOf(vec![one, TypeSignature::Any(2)])];
-    for ((name, ends), takes) in [("pg_cancel_backend", false), ("pg_terminate_backend", true)].into_iter().zip(takes) {
-        context.register_udf(ScalarUDF::new_from_impl(Signal {
-            name,
-            aliases: vec![format!("pg_catalog.{name}")],
-            ends,
-            signature: Signature::new(takes, Volatility::Volatile),
-            store: Arc::clone(store),
-            activity: Arc::clone(activity),
+    for (name, ends, arguments) in [("pg_cancel_backend", false, 1), ("pg_terminate_backend", true, 2)] {
+        let signal = Signal { name, ends, store: Arc::clone(store), activity: Arc::clone(activity) };
+        let answer = Answer::InSession(Arc::new(move |given, options| {
+            let pid = given.first().map(|pid| pid.cast_to(&DataType::Int32)).transpose()?;
+            Ok(ScalarValue::Boolean(match pid {
+                Some(ScalarValue::Int32(Some(pid))) => Some(signal.send(pid, Identity::of(options)?.current_role)?),
+                _ => None,
+            }))
         }));
+        context.register_udf(function(name, DataType::Boolean, texts(1, arguments), Volatility::Volatile, answer));
     }
 }
 
 struct Signal {
     name: &'static str,
-    aliases: Vec<String>,
     /// The whole session ends, not just what it runs.
     ends: bool,
-    signature: Signature,
     store: Arc<Store>,
     activity: Arc<Activity>,
-}
-
-impl fmt::Debug for Signal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
-impl PartialEq for Signal {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Eq for Signal {}
-
-impl std::hash::Hash for Signal {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
-    }
 }
 
 impl Signal {
@@ -83,33 +56,5 @@ impl Signal {
         }
         tracing::info!(target: "audit", by = access.name(asks), pid, "{}", self.name);
         Ok(true)
-    }
-}
-
-impl ScalarUDFImpl for Signal {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn aliases(&self) -> &[String] {
-        &self.aliases
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> DataFusionResult<DataType> {
-        Ok(DataType::Boolean)
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
-        let asks = Identity::of(&args.config_options)?.current_role;
-        let Some(pids) = args.args.first() else { return Err(Error::internal("a signal to nobody").into()) };
-        let pids = cast(&pids.to_array(args.number_rows)?, &DataType::Int32)?;
-        let pids = pids.as_primitive::<Int32Type>();
-        let sent = pids.iter().map(|pid| pid.map(|pid| self.send(pid, asks)).transpose());
-        let sent: BooleanArray = sent.collect::<Result<Vec<_>>>()?.into();
-        Ok(ColumnarValue::Array(Arc::new(sent)))
     }
 }

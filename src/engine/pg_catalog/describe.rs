@@ -82,7 +82,9 @@ pub fn register(context: &SessionContext, source: &Arc<Source>) {
     for (names, returns, about) in all {
         for name in names {
             let source = Arc::clone(source);
-            let answer = Answer::InSchema(Arc::new(move |given, schema| about(&*source.objects()?, given, schema)));
+            let answer = Answer::InSession(Arc::new(move |given, options| {
+                about(&*source.objects()?, given, &options.catalog.default_schema)
+            }));
             context.register_udf(function(name, returns.clone(), any(), Volatility::Stable, answer));
         }
     }

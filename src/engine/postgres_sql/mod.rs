@@ -495,8 +495,8 @@ mod tests {
             "SELECT unnest(generate_series(1, 2)) AS generate_series, array_length(generate_series(1, 2)) FROM t"
         );
         assert_eq!(
-            rewritten("SELECT a FROM t ORDER BY CASE WHEN a IN (SELECT 1) THEN 0 ELSE 1 END DESC, 1 LIMIT 2"),
-            "SELECT a FROM (SELECT a, CASE WHEN a IN (SELECT 1) THEN 0 ELSE 1 END AS \"order by #1\" FROM t) AS sorted \
+            rewritten("SELECT a FROM t ORDER BY CASE WHEN a = (SELECT 1) THEN 0 ELSE 1 END DESC, 1 LIMIT 2"),
+            "SELECT a FROM (SELECT a, CASE WHEN a = (SELECT 1) THEN 0 ELSE 1 END AS \"order by #1\" FROM t) AS sorted \
              ORDER BY \"order by #1\" DESC, 1 LIMIT 2"
         );
         assert_eq!(

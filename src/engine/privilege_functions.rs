@@ -11,6 +11,7 @@ use datafusion::prelude::SessionContext;
 
 use crate::engine::catalog::CATALOG;
 use crate::engine::identity::Identity;
+use crate::engine::pg_catalog::{FIRST_NUMBER, PUBLIC};
 use crate::engine::pg_functions::{Answer, function, texts};
 use crate::engine::rights::Rights;
 use crate::error::{Error, Kind, Result};
@@ -45,11 +46,6 @@ const FUNCTIONS: [(&str, About); 7] = [
     ("has_model_privilege", About::Model),
     ("pg_has_role", About::Role),
 ];
-
-/// Rows of the store are numbered for clients from here on; numbers below are Postgres's own.
-const FIRST_OID: i64 = 16_384;
-/// The schema `public` has the number that it has in Postgres.
-const PUBLIC_OID: i64 = 2_200;
 
 /// Registers the functions.
 pub fn register(context: &SessionContext, store: &Arc<Store>, planner: &Arc<OnceLock<SessionState>>) {
@@ -121,7 +117,7 @@ impl HasPrivilege {
             About::Table | About::AnyColumn | About::Column => {
                 let Some(relation) = self.relation(object, default_schema)? else {
                     // Everybody reads the system's own tables, and nobody writes them.
-                    let is_system = matches!(object, Named::Name(_)) || matches!(object, Named::Oid(..FIRST_OID));
+                    let is_system = matches!(object, Named::Name(_)) || matches!(object, Named::Oid(..FIRST_NUMBER));
                     return any(wanted, Privilege::ON_RELATIONS, |privilege, _| privilege == Privilege::Select)
                         .map(|may| is_system.then_some(may));
                 };
@@ -182,7 +178,7 @@ impl HasPrivilege {
             Named::Oid(oid) => {
                 for schema in self.store.schemas()? {
                     let mut relations = self.store.relations(&schema)?.into_iter();
-                    if let Some(found) = relations.find(|relation| relation.id + FIRST_OID == *oid) {
+                    if let Some(found) = relations.find(|relation| relation.id + FIRST_NUMBER == *oid) {
                         return Ok(Some(found));
                     }
                 }
@@ -205,11 +201,11 @@ impl HasPrivilege {
                 }
                 found => Ok(found),
             },
-            Named::Oid(PUBLIC_OID) => Ok(self.store.schema_owner("public")),
+            Named::Oid(oid) if *oid == i64::from(PUBLIC) => Ok(self.store.schema_owner("public")),
             Named::Oid(oid) => {
                 let schemas = self.store.schemas()?;
                 let mut known = schemas.iter().filter_map(|name| self.store.schema_owner(name));
-                Ok(known.find(|(id, _)| id + FIRST_OID == *oid))
+                Ok(known.find(|(id, _)| id + FIRST_NUMBER == *oid))
             }
         }
     }

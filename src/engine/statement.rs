@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
+use datafusion::common::TableReference;
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement as Sql};
 use datafusion::sql::sqlparser::ast;
@@ -265,6 +266,16 @@ pub(super) fn take_words(parser: &mut Parser, words: &[&str]) -> bool {
         }
     }
     there
+}
+
+/// The relation that the parts of a name name: `[[catalog.]schema.]name`.
+pub(super) fn relation_named(parts: &[String]) -> Option<TableReference> {
+    match parts {
+        [name] => Some(TableReference::bare(name.as_str())),
+        [schema, name] => Some(TableReference::partial(schema.as_str(), name.as_str())),
+        [catalog, schema, name] => Some(TableReference::full(catalog.as_str(), schema.as_str(), name.as_str())),
+        _ => None,
+    }
 }
 
 /// A name with or without its schema, folded to lower case unless quoted.

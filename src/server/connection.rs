@@ -190,11 +190,11 @@ impl Connection {
         }
     }
 
-    pub(super) async fn parse_text(&self, sql: String) -> Result<Vec<engine::Statement>> {
+    pub(super) async fn parse_text(&self, sql: &str) -> Result<Vec<engine::Statement>> {
         if sql.len() < LONG_TEXT {
-            return self.session.parse(&sql);
+            return self.session.parse(sql);
         }
-        let session = Arc::clone(&self.session);
+        let (session, sql) = (Arc::clone(&self.session), sql.to_owned());
         match tokio::task::spawn_blocking(move || session.parse(&sql)).await {
             Ok(statements) => statements,
             Err(error) => Err(Error::internal(format!("parsing ended unexpectedly: {error}"))),

@@ -41,7 +41,7 @@ impl Connection {
         }
         limit(self.statements.len(), MAX_STATEMENTS, "prepared statements")?;
 
-        let mut texts = self.parse_text(sql.clone()).await.map_err(|error| with_place(error, &sql))?;
+        let mut texts = self.parse_text(&sql).await.map_err(|error| with_place(error, &sql))?;
         if texts.len() > 1 {
             let message = "cannot insert multiple commands into a prepared statement";
             return Err(Error::new(Kind::Syntax, message).into());

@@ -17,7 +17,7 @@ impl Connection {
         // As in Postgres, what has no name does not survive a simple query.
         self.statements.remove("");
         self.portals.remove("");
-        let statements = self.parse_text(sql.clone()).await.map_err(|error| with_place(error, &sql))?;
+        let statements = self.parse_text(&sql).await.map_err(|error| with_place(error, &sql))?;
         if statements.is_empty() {
             self.wire.send(&EmptyQueryResponse::new());
         }

@@ -18,18 +18,23 @@ const LETTERS: [(Privilege, char); 9] = [
 
 /// The grants on a relation as a whole; `None`: nothing was ever granted on it, and its owner has it alone.
 pub fn of_relation(objects: &Objects, relation: &Object) -> Option<Vec<String>> {
-    written(objects, relation.owner, "arwdD", on_relation(objects, relation).filter(|grant| grant.column.is_none()))
+    written(
+        objects,
+        relation.owner,
+        Privilege::ON_RELATIONS,
+        on_relation(objects, relation).filter(|grant| grant.column.is_none()),
+    )
 }
 
 /// The grants on one column of a relation.
 pub fn of_column(objects: &Objects, relation: &Object, column: &str) -> Option<Vec<String>> {
-    written(objects, relation.owner, "", on_relation(objects, relation).filter(|grant| is_of(grant, column)))
+    written(objects, relation.owner, &[], on_relation(objects, relation).filter(|grant| is_of(grant, column)))
 }
 
 /// The grants on a schema.
 pub fn of_schema(objects: &Objects, schema: &Namespace) -> Option<Vec<String>> {
     let grants = schema.id.map(|id| objects.access.grants(storage::Object::Schema(id))).unwrap_or_default();
-    written(objects, schema.owner, "UC", grants.iter())
+    written(objects, schema.owner, Privilege::ON_SCHEMAS, grants.iter())
 }
 
 /// All grants on a relation and on its columns.
@@ -42,11 +47,11 @@ fn is_of(grant: &Grant, column: &str) -> bool {
     grant.column.as_deref() == Some(column)
 }
 
-/// One text for the owner, who has all that `owners` names, and one for every other grantee.
+/// One text for the owner, who has `owners` without a grant, and one for every other grantee.
 fn written<'a>(
     objects: &Objects,
     owner: RoleId,
-    owners: &str,
+    owners: &[Privilege],
     grants: impl Iterator<Item = &'a Grant>,
 ) -> Option<Vec<String>> {
     let grants: Vec<&Grant> = grants.collect();
@@ -68,7 +73,10 @@ fn written<'a>(
         let name = if grantee == RoleId::PUBLIC { "" } else { objects.access.name(grantee) };
         format!("{name}={}/{grantor}", letters(grantee))
     };
-    let of_owner = (!owners.is_empty()).then(|| format!("{grantor}={owners}/{grantor}"));
+    let of_owner = (!owners.is_empty()).then(|| {
+        let letters = LETTERS.iter().filter(|(privilege, _)| owners.contains(privilege)).map(|(_, letter)| letter);
+        format!("{grantor}={}/{grantor}", letters.collect::<String>())
+    });
     let others = grantees.iter().filter(|grantee| **grantee != owner).map(|grantee| item(*grantee));
     (!grants.is_empty()).then(|| of_owner.into_iter().chain(others).collect())
 }

@@ -33,6 +33,7 @@ use datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
 use datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 
 pub use exports::is_array;
+pub use objects::{FIRST_NUMBER, PUBLIC};
 pub use reg_types::{is_reg_type, shown};
 pub use roles::field;
 pub use schema::has_relation;
@@ -58,10 +59,10 @@ pub fn register(
     setup_pg_catalog(context, CATALOG, EmptyContextProvider).map_err(|error| Error::from(*error))?;
     let catalog = context.catalog(CATALOG).ok_or_else(|| Error::internal("there is no catalog"))?;
     let others = catalog.schema("pg_catalog").ok_or_else(|| Error::internal("there is no pg_catalog"))?;
-    let (roles, activity) = (Arc::clone(store), Arc::clone(activity));
-    let others = Arc::new(roles::WithRoles { inner: others, store: roles, activity });
+    let roles = roles::Roles { store: Arc::clone(store), activity: Arc::clone(activity) };
     let source = Arc::new(objects::Source::new(Arc::clone(store), state)?);
-    catalog.register_schema("pg_catalog", Arc::new(schema::PgCatalog { source: Arc::clone(&source), others }))?;
+    catalog
+        .register_schema("pg_catalog", Arc::new(schema::PgCatalog { source: Arc::clone(&source), roles, others }))?;
     let catalogs = Arc::downgrade(catalogs);
     let information = schema::InformationSchema { source: Arc::clone(&source), catalogs };
     catalog.register_schema("information_schema", Arc::new(information))?;

@@ -18,7 +18,7 @@ use crate::storage::{Access, RelationKind, Role, RoleId, Store};
 
 /// The first number that is not Postgres' own. What the store keeps is numbered from here on by its row there, so that
 /// a number stays with its object for good.
-const FIRST_NUMBER: i64 = 16_384;
+pub const FIRST_NUMBER: i64 = 16_384;
 /// Numbers of what every server has and Postgres does not number the same everywhere.
 const INFORMATION_SCHEMA: i32 = 13_000;
 const ML: i32 = 13_001;
@@ -27,7 +27,8 @@ const FIRST_OF_ML: i32 = 13_300;
 const FIRST_OF_OURS: i32 = 13_400;
 const FIRST_FUNCTION: i32 = 13_600;
 pub const PG_CATALOG: i32 = 11;
-const PUBLIC: i32 = 2_200;
+/// The schema `public` has the number that it has in Postgres.
+pub const PUBLIC: i32 = 2_200;
 /// The numbers of the tables whose rows have comments.
 pub const CLASS_OF_RELATIONS: i32 = 1_259;
 pub const CLASS_OF_FUNCTIONS: i32 = 1_255;

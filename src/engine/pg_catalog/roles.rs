@@ -1,20 +1,18 @@
 //! Roles, memberships and policies as the tables of `pg_catalog` show them. Never a password, nor what it is kept as.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::array::{
     ArrayRef, BooleanArray, Int32Array, ListBuilder, StringArray, StringBuilder, TimestampMicrosecondArray,
 };
 use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::catalog::{SchemaProvider, TableProvider};
+use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
-use datafusion::error::Result as DataFusionResult;
 
 use crate::engine::activity::{Activity, ActivityTable};
+use crate::engine::pg_catalog::objects::role_number;
 use crate::error::Result;
 use crate::storage::{Access, Role, RoleId, Store};
 
@@ -32,43 +30,26 @@ const TABLES: [Table; 6] = [
 
 const ACTIVITY: &str = "pg_stat_activity";
 
-/// `pg_catalog` with these tables in place of those of the same names.
-pub struct WithRoles {
-    pub inner: Arc<dyn SchemaProvider>,
+/// Where these tables come from.
+pub struct Roles {
     pub store: Arc<Store>,
     pub activity: Arc<Activity>,
 }
 
-impl fmt::Debug for WithRoles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
-    }
-}
-
-#[async_trait]
-impl SchemaProvider for WithRoles {
-    fn table_names(&self) -> Vec<String> {
-        let mut names = self.inner.table_names();
-        names.extend(TABLES.iter().map(|(name, _)| (*name).to_owned()));
-        names.push(ACTIVITY.to_owned());
-        names.sort();
-        names.dedup();
-        names
+impl Roles {
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        TABLES.iter().map(|(name, _)| *name).chain([ACTIVITY])
     }
 
-    async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
+    pub fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         if name == ACTIVITY {
             let (activity, store) = (Arc::clone(&self.activity), Arc::clone(&self.store));
             return Ok(Some(Arc::new(ActivityTable { activity, store })));
         }
         match TABLES.iter().find(|(table, _)| *table == name) {
             Some((_, columns)) => Ok(Some(Arc::new(table(columns(&self.store)?)?))),
-            None => self.inner.table(name).await,
+            None => Ok(None),
         }
-    }
-
-    fn table_exist(&self, name: &str) -> bool {
-        name == ACTIVITY || TABLES.iter().any(|(table, _)| *table == name) || self.inner.table_exist(name)
     }
 }
 
@@ -167,7 +148,7 @@ fn policies(store: &Store) -> Result<Vec<(&'static str, ArrayRef)>> {
 }
 
 fn oids(roles: impl Iterator<Item = RoleId>) -> ArrayRef {
-    Arc::new(roles.map(|role| i32::try_from(role.oid()).ok()).collect::<Int32Array>())
+    Arc::new(roles.map(role_number).collect::<Int32Array>())
 }
 
 fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {

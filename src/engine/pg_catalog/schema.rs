@@ -11,33 +11,31 @@ use datafusion::error::Result as DataFusionResult;
 
 use crate::engine::pg_catalog::objects::Source;
 use crate::engine::pg_catalog::relation::SystemRelation;
+use crate::engine::pg_catalog::roles::Roles;
 use crate::engine::pg_catalog::{information_schema, procedures, relations};
 use crate::error::Result;
 
 /// The schema `pg_catalog`.
-#[derive(Debug)]
 pub struct PgCatalog {
     pub source: Arc<Source>,
-    /// Roles, who is connected, and what of the crate's own is left.
+    pub roles: Roles,
+    /// The crate's own.
     pub others: Arc<dyn SchemaProvider>,
 }
 
+impl std::fmt::Debug for PgCatalog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PgCatalog")
+    }
+}
+
 /// Relations that are looked up in the crate's schema.
-pub const OTHERS: &[&str] = &[
-    "pg_auth_members",
-    "pg_authid",
-    "pg_policies",
-    "pg_replication_slots",
-    "pg_roles",
-    "pg_shadow",
-    "pg_stat_activity",
-    "pg_stat_gssapi",
-    "pg_user",
-];
+const OTHERS: &[&str] = &["pg_replication_slots", "pg_stat_gssapi"];
 
 /// Whether `pg_catalog` has a relation of that name: it is found without its schema, as in Postgres.
 pub fn has_relation(name: &str) -> bool {
     OTHERS.contains(&name)
+        || Roles::names().any(|known| known == name)
         || relations::RELATIONS.iter().any(|relation| relation.name == name)
         || datafusion_pg_catalog::pg_catalog::PG_CATALOG_TABLES.contains(&name)
 }
@@ -47,7 +45,8 @@ impl SchemaProvider for PgCatalog {
     fn table_names(&self) -> Vec<String> {
         let ours = relations::RELATIONS.iter().map(|relation| relation.name);
         let exported = self.source.exports().tables.keys().copied();
-        let mut names: Vec<String> = ours.chain(exported).chain(OTHERS.iter().copied()).map(str::to_owned).collect();
+        let others = OTHERS.iter().copied().chain(Roles::names());
+        let mut names: Vec<String> = ours.chain(exported).chain(others).map(str::to_owned).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -63,6 +62,9 @@ impl SchemaProvider for PgCatalog {
         }
         if let Some(rows) = self.source.exports().tables.get(name) {
             return Ok(Some(in_memory(rows.clone())?));
+        }
+        if let Some(table) = self.roles.table(name)? {
+            return Ok(Some(table));
         }
         if OTHERS.contains(&name) { self.others.table(name).await } else { Ok(None) }
     }

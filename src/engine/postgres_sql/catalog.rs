@@ -5,11 +5,10 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArguments, Query, Select, SelectItem, SetExpr, TableFactor, visit_expressions,
-    visit_expressions_mut,
+    Expr, Function, FunctionArguments, Query, Select, SelectItem, SetExpr, TableFactor, visit_expressions_mut,
 };
 
-use super::{last, parsed, replace};
+use super::{holds, last, parsed, replace};
 use crate::engine::pg_catalog;
 
 /// Rewrites a query that looks something up in the catalog for each row of the one around it.
@@ -122,11 +121,8 @@ fn calls_for_each(query: &Query) -> bool {
         _ => None,
     });
     args.any(|args| {
-        let of_array = |expr: &Expr| match expr {
-            Expr::CompoundIdentifier(_) if is_catalog_array(expr) => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
-        };
-        args.iter().any(|arg| visit_expressions(arg, of_array).is_break())
+        let of_array = |expr: &Expr| matches!(expr, Expr::CompoundIdentifier(_)) && is_catalog_array(expr);
+        args.iter().any(|arg| holds(arg, of_array))
     }) || factors(select).any(|factor| match factor {
         TableFactor::UNNEST { array_exprs, .. } => array_exprs.iter().any(is_catalog_array),
         _ => false,
@@ -195,14 +191,10 @@ fn looks_outside(query: &Query) -> bool {
             _ => None,
         })
         .collect();
-    let outside = visit_expressions(query, |expr| match expr {
-        Expr::CompoundIdentifier(path) => match path.as_slice() {
-            [.., table, _] if !own.contains(&table.value) => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
-        },
-        _ => ControlFlow::Continue(()),
-    });
-    outside.is_break()
+    holds(query, |expr| match expr {
+        Expr::CompoundIdentifier(path) => matches!(path.as_slice(), [.., table, _] if !own.contains(&table.value)),
+        _ => false,
+    })
 }
 
 /// Makes a query of one column give one row, if it can be done.

@@ -1,14 +1,12 @@
 //! Clauses of a query that the planner does not know, in those that it does.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, LimitClause, ObjectName, OrderByKind, Query, Select, SelectItem, SetExpr, TableAliasColumnDef,
-    TableFactor, Value, visit_expressions,
+    TableFactor, Value,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 
-use super::{last, parsed, query, unqualify};
+use super::{holds, last, parsed, query, unqualify};
 use crate::engine::dialect::DIALECT;
 use crate::engine::pg_catalog;
 
@@ -111,14 +109,8 @@ pub fn series(select: &mut Select) {
 pub fn sort_by_column(query: &mut Query) {
     let SetExpr::Select(select) = query.body.as_ref() else { return };
     let Some(OrderByKind::Expressions(order)) = query.order_by.as_ref().map(|order| &order.kind) else { return };
-    let holds_query = |expr: &Expr| {
-        let found = visit_expressions(expr, |expr| match expr {
-            Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
-        });
-        found.is_break()
-    };
-    if !order.iter().any(|by| holds_query(&by.expr)) || select.distinct.is_some() {
+    let is_query = |expr: &Expr| matches!(expr, Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. });
+    if !order.iter().any(|by| holds(&by.expr, is_query)) || select.distinct.is_some() {
         return;
     }
     let names: Option<Vec<Ident>> = select

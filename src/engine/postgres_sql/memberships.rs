@@ -4,15 +4,14 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, UnaryOperator, visit_expressions,
-    visit_expressions_mut,
+    Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, UnaryOperator, visit_expressions_mut,
 };
 
-use super::{parsed, replace};
+use super::{holds, parsed, replace};
 
 /// Rewrites them, but not inside of functions: an aggregate cannot hold a query.
 pub fn among_columns(select: &mut Select) {
-    if !matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty()) {
+    if is_grouped(select) {
         return;
     }
     for item in &mut select.projection {
@@ -41,19 +40,11 @@ pub fn among_columns(select: &mut Select) {
 }
 
 fn asks(expr: &Expr) -> bool {
-    visit_expressions(expr, |expr| match expr {
-        Expr::InSubquery { .. } | Expr::Exists { .. } => ControlFlow::Break(()),
-        _ => ControlFlow::Continue(()),
-    })
-    .is_break()
+    holds(expr, |expr| matches!(expr, Expr::InSubquery { .. } | Expr::Exists { .. }))
 }
 
 fn in_function(expr: &Expr) -> bool {
-    visit_expressions(expr, |expr| match expr {
-        Expr::Function(call) if asks(&Expr::Function(call.clone())) => ControlFlow::Break(()),
-        _ => ControlFlow::Continue(()),
-    })
-    .is_break()
+    holds(expr, |expr| matches!(expr, Expr::Function(_)) && asks(expr))
 }
 
 fn counted(expr: &Expr) -> Option<String> {
@@ -88,18 +79,17 @@ fn counted(expr: &Expr) -> Option<String> {
 /// A query whose rows are those that its FROM and WHERE give.
 fn plain(query: &Query) -> Option<&Select> {
     let SetExpr::Select(select) = query.body.as_ref() else { return None };
-    let ungrouped = matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
     let bare = query.with.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
     let aggregates = select.projection.iter().any(|item| match item {
         SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
-            let call = |expr: &Expr| match expr {
-                Expr::Function(_) => ControlFlow::Break(()),
-                _ => ControlFlow::Continue(()),
-            };
-            visit_expressions(expr, call).is_break()
+            holds(expr, |expr| matches!(expr, Expr::Function(_)))
         }
         _ => false,
     });
     let keeps = select.distinct.is_none() && select.having.is_none() && !aggregates && !select.from.is_empty();
-    (ungrouped && bare && keeps).then_some(select)
+    (!is_grouped(select) && bare && keeps).then_some(select)
+}
+
+fn is_grouped(select: &Select) -> bool {
+    !matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty())
 }

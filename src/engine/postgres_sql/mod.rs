@@ -5,10 +5,12 @@ mod catalog;
 mod clauses;
 mod memberships;
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArguments, GroupByExpr, Ident,
     Interval, LimitClause, ObjectName, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
-    Value,
+    Value, Visit, visit_expressions,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 
@@ -375,14 +377,18 @@ fn parsed(text: &str) -> Option<Expr> {
     Parser::new(&DIALECT).try_with_sql(text).and_then(|mut parser| parser.parse_expr()).ok()
 }
 
+/// Whether one of the expressions within is such a one.
+fn holds(within: &impl Visit, is: impl Fn(&Expr) -> bool) -> bool {
+    let found = |expr: &Expr| if is(expr) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    visit_expressions(within, found).is_break()
+}
+
 fn query(text: &str) -> Option<Box<Query>> {
     Parser::new(&DIALECT).try_with_sql(text).and_then(|mut parser| parser.parse_query()).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::ops::ControlFlow;
-
     use datafusion::sql::sqlparser::ast::{Statement, VisitMut, VisitorMut};
 
     use super::*;
@@ -418,7 +424,7 @@ mod tests {
 
     fn rewritten(sql: &str) -> String {
         let mut statement: Statement = Parser::parse_sql(&DIALECT, sql).unwrap().remove(0);
-        let _ = statement.visit(&mut All);
+        let _ = VisitMut::visit(&mut statement, &mut All);
         statement.to_string()
     }
 

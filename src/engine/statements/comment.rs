@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use crate::engine::definitions::{refuse_virtual, resolve};
-use crate::engine::statement::{self, Own, at_words, folded, syntax, take_words};
+use crate::engine::statement::{self, Own, at_words, folded, relation_named, syntax, take_words};
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
 
@@ -48,15 +48,10 @@ impl statement::Grammar for Grammar {
         let name = parser.parse_object_name(false).map_err(syntax)?;
         let mut parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
         let column = if of_column { parts.pop() } else { None };
-        let relation = match parts.as_slice() {
-            [name] => TableReference::bare(name.as_str()),
-            [schema, name] => TableReference::partial(schema.as_str(), name.as_str()),
-            [catalog, schema, name] => TableReference::full(catalog.as_str(), schema.as_str(), name.as_str()),
-            _ => {
-                return Err(Error::new(Kind::Syntax, "the name of the relation is missing")
-                    .hint("write COMMENT ON COLUMN table.column IS …"));
-            }
-        };
+        let relation = relation_named(&parts).ok_or_else(|| {
+            Error::new(Kind::Syntax, "the name of the relation is missing")
+                .hint("write COMMENT ON COLUMN table.column IS …")
+        })?;
         if !take_words(parser, &["IS"]) {
             return parser.expected("IS", parser.peek_token()).map_err(syntax);
         }

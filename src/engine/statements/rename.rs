@@ -7,7 +7,7 @@ use datafusion::common::TableReference;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::engine::definitions::{refuse_virtual, resolve};
-use crate::engine::statement::{self, Own, at_words, folded, syntax, take_words};
+use crate::engine::statement::{self, Own, at_words, folded, relation_named, syntax, take_words};
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
 use crate::storage::RelationType;
@@ -54,12 +54,8 @@ impl statement::Grammar for Grammar {
             return Ok(None);
         }
         let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
-        let relation = match parts.as_slice() {
-            [name] => TableReference::bare(name.as_str()),
-            [schema, name] => TableReference::partial(schema.as_str(), name.as_str()),
-            [catalog, schema, name] => TableReference::full(catalog.as_str(), schema.as_str(), name.as_str()),
-            _ => return Err(Error::new(Kind::Syntax, format!("\"{name}\" is not a relation's name"))),
-        };
+        let relation = relation_named(&parts)
+            .ok_or_else(|| Error::new(Kind::Syntax, format!("\"{name}\" is not a relation's name")))?;
         let new_name = folded(&parser.parse_identifier().map_err(syntax)?);
         Ok(Some(Arc::new(Rename { kind, relation, if_exists, new_name })))
     }

@@ -15,11 +15,9 @@ THREADS = enter_environment()
 import argparse
 import math
 import os
-import shutil
 import statistics
-import tempfile
 
-from recommend import ITERATIONS, L2, SIZES, Server, make
+from recommend import ITERATIONS, L2, SIZES, served
 
 
 def main():
@@ -42,27 +40,20 @@ def main():
 
 
 def measured(scale, args):
-    folder = Path(tempfile.mkdtemp(prefix="cohort-peers-"))
-    try:
-        if not args.data:
-            make(folder, scale)
-        file = Path(args.data or folder) / f"interactions_{scale}_train.parquet"
-        with Server(args.cohort, folder / "data", {"train": file}) as server:
-            one = lambda sql: server.connection.execute(sql).fetchone()
-            statements, trainings = [], []
-            for _ in range(args.repeat):
-                statements.append(server.train("mf", "matrix_factorization", num_factors=args.factors,
-                                               max_iterations=ITERATIONS, l2_reg=L2, wals_alpha=1))
-                trainings.append(one("SELECT training_seconds FROM ml.model_versions ORDER BY version DESC LIMIT 1")[0])
-            peak = server.peak_mb()
-            n, customers, products = one("SELECT count(*), count(DISTINCT user_id), count(DISTINCT item_id) FROM train")
-        # Two numbers for each interaction, from either side; the vectors.
-        bound = 2.5 * (2 * 8 * n + 4 * args.factors * (customers + products)) / 1e6
-        statement, training = statistics.median(statements), statistics.median(trainings)
-        return n, statement, (f"{n:>12} {customers:>10} {products:>9} {statement:>12.2f} {training:>11.2f} {{exponent:>9.2f}} "
-                              f"{peak:>8.0f} {peak / bound:>9.2f}")
-    finally:
-        shutil.rmtree(folder)
+    with served(args, scale, "train") as (server, _, _):
+        one = lambda sql: server.connection.execute(sql).fetchone()
+        statements, trainings = [], []
+        for _ in range(args.repeat):
+            statements.append(server.train("mf", "matrix_factorization", num_factors=args.factors,
+                                           max_iterations=ITERATIONS, l2_reg=L2, wals_alpha=1))
+            trainings.append(one("SELECT training_seconds FROM ml.model_versions ORDER BY version DESC LIMIT 1")[0])
+        peak = server.peak_mb()
+        n, customers, products = one("SELECT count(*), count(DISTINCT user_id), count(DISTINCT item_id) FROM train")
+    # Two numbers for each interaction, from either side; the vectors.
+    bound = 2.5 * (2 * 8 * n + 4 * args.factors * (customers + products)) / 1e6
+    statement, training = statistics.median(statements), statistics.median(trainings)
+    return n, statement, (f"{n:>12} {customers:>10} {products:>9} {statement:>12.2f} {training:>11.2f} {{exponent:>9.2f}} "
+                          f"{peak:>8.0f} {peak / bound:>9.2f}")
 
 
 if __name__ == "__main__":

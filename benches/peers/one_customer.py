@@ -17,12 +17,11 @@ import argparse
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 
 import numpy as np
 
-from recommend import L2, Server, make
+from recommend import L2, served
 
 SCALE = "5m"
 SCRIPT = "\\set customer random(0, 199999)\nSELECT item_id, score FROM recommend('mf', :customer * 7 + 1000, k => 10);\n"
@@ -38,22 +37,15 @@ def main():
     args.add_argument("--rate", type=float, help="requests a second in all; as fast as answers come unless given")
     args.add_argument("--factors", type=int, default=64)
     args = args.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="cohort-peers-"))
-    try:
-        if not args.data:
-            make(folder, SCALE)
-        file = Path(args.data or folder) / f"interactions_{SCALE}_train.parquet"
-        with Server(args.cohort, folder / "data", {"train": file}) as server:
-            server.train("mf", "matrix_factorization", num_factors=args.factors, max_iterations=5, l2_reg=L2, wals_alpha=1)
-            products = server.connection.execute("SELECT count(DISTINCT item_id) FROM train").fetchone()[0]
-            print(f"{products} products, {args.factors} factors; {THREADS} threads; load {os.getloadavg()[0]:.1f}")
-            print(f"{'clients':>8} {'answers/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'most ms':>8}")
-            for clients in args.clients or [1, 8, 64]:
-                print(asked(server, folder, clients, args), flush=True)
-            print(f"peak memory of the server {server.peak_mb():.0f} MB")
-        print(f"numpy, one client: {dot_product(products, args.factors) * 1e3:.1f} ms a customer")
-    finally:
-        shutil.rmtree(folder)
+    with served(args, SCALE, "train") as (server, _, folder):
+        server.train("mf", "matrix_factorization", num_factors=args.factors, max_iterations=5, l2_reg=L2, wals_alpha=1)
+        products = server.connection.execute("SELECT count(DISTINCT item_id) FROM train").fetchone()[0]
+        print(f"{products} products, {args.factors} factors; {THREADS} threads; load {os.getloadavg()[0]:.1f}")
+        print(f"{'clients':>8} {'answers/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'most ms':>8}")
+        for clients in args.clients or [1, 8, 64]:
+            print(asked(server, folder, clients, args), flush=True)
+        print(f"peak memory of the server {server.peak_mb():.0f} MB")
+    print(f"numpy, one client: {dot_product(products, args.factors) * 1e3:.1f} ms a customer")
 
 
 def asked(server, folder, clients, args):

@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from contextlib import contextmanager
 
 import implicit
 import numpy as np
@@ -52,19 +53,26 @@ def main():
     args = args.parse_args()
     peers = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("implicit", "numpy", "scipy"))
     print(f"{peers}; {THREADS} threads each; load {os.getloadavg()[0]:.1f}; medians of {args.repeat}")
+    with served(args, args.scale, "train", "test") as (server, files, _):
+        data = Data(files)
+        print(f"{data.rows} interactions, {data.matrix.shape[0]} customers, {data.matrix.shape[1]} products\n")
+        for job in args.job or JOBS:
+            JOBS[job](server, data, args)
+    print(f"load at the end {os.getloadavg()[0]:.1f}")
+
+
+@contextmanager
+def served(args, scale, *parts):
+    """A server with those parts of the interactions as its tables, their files, and a folder that goes with the server."""
     folder = Path(tempfile.mkdtemp(prefix="cohort-peers-"))
     try:
         if not args.data:
-            make(folder, args.scale)
-        files = {part: Path(args.data or folder) / f"interactions_{args.scale}_{part}.parquet" for part in ("train", "test")}
+            make(folder, scale)
+        files = {part: Path(args.data or folder) / f"interactions_{scale}_{part}.parquet" for part in parts}
         with Server(args.cohort, folder / "data", files) as server:
-            data = Data(files)
-            print(f"{data.rows} interactions, {data.matrix.shape[0]} customers, {data.matrix.shape[1]} products\n")
-            for job in args.job or JOBS:
-                JOBS[job](server, data, args)
+            yield server, files, folder
     finally:
         shutil.rmtree(folder)
-    print(f"load at the end {os.getloadavg()[0]:.1f}")
 
 
 def make(folder, scale):

@@ -1,17 +1,7 @@
 // node-postgres: types, parameters, named statements, pools, errors.
 import assert from 'node:assert/strict'
 import pg from 'pg'
-
-let failed = 0
-async function check(claim, work) {
-  try {
-    await work()
-    console.log(`ok ${claim}`)
-  } catch (error) {
-    failed += 1
-    console.log(`not ok ${claim}: ${String(error.message).replace(/\s+/g, ' ')}`)
-  }
-}
+import { check, leave } from './checks.mjs'
 
 const client = new pg.Client()
 await client.connect()
@@ -60,4 +50,4 @@ await check('a pool serves many at once', async () => {
 })
 
 await client.end()
-process.exit(failed ? 1 : 0)
+leave()

@@ -1,17 +1,7 @@
 // postgres.js: it reads pg_type for arrays as soon as it connects, and prepares everything.
 import assert from 'node:assert/strict'
 import postgres from 'postgres'
-
-let failed = 0
-async function check(claim, work) {
-  try {
-    await work()
-    console.log(`ok ${claim}`)
-  } catch (error) {
-    failed += 1
-    console.log(`not ok ${claim}: ${String(error.message).replace(/\s+/g, ' ')}`)
-  }
-}
+import { check, leave } from './checks.mjs'
 
 const sql = postgres({ onnotice: () => {} })
 
@@ -50,4 +40,4 @@ await check('unsafe() with several statements', async () => {
 })
 
 await sql.end()
-process.exit(failed ? 1 : 0)
+leave()

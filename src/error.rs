@@ -82,6 +82,8 @@ pub enum Kind {
     ReadOnlyTransaction,
     /// A transaction block where there must be none.
     OpenTransaction,
+    /// Somebody else changed the same rows first: worth another try.
+    Conflict,
     Cancelled,
     TooManyConnections,
     ShuttingDown,
@@ -148,6 +150,7 @@ impl Kind {
             Kind::NoTransaction => "25P01",
             Kind::ReadOnlyTransaction => "25006",
             Kind::OpenTransaction => "25001",
+            Kind::Conflict => "40001",
             Kind::Cancelled => "57014",
             Kind::TooManyConnections => "53300",
             Kind::ShuttingDown => "57P01",

@@ -12,6 +12,7 @@ use datafusion::arrow::ipc::writer::StreamWriter;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::access::{Access, RoleId};
+use super::delta;
 use super::disk::Stored;
 use crate::error::{Error, Result};
 
@@ -118,6 +119,27 @@ pub(super) const MIGRATIONS: &[&str] = &[
     INSERT INTO grants VALUES ('database', 0, '', 0, 'CONNECT', 0), ('database', 0, '', 0, 'TEMPORARY', 0);
     INSERT INTO grants SELECT 'schema', id, '', 0, 'USAGE', 0 FROM schemas WHERE name = 'public';
 ",
+    "
+    CREATE TABLE table_versions (
+        table_id INTEGER NOT NULL REFERENCES relations ON DELETE CASCADE,
+        version INTEGER NOT NULL,
+        operation TEXT NOT NULL,
+        committed INTEGER NOT NULL,             -- microseconds since 1970, UTC; later versions are later
+        inserted INTEGER NOT NULL,
+        updated INTEGER NOT NULL,
+        deleted INTEGER NOT NULL,
+        columns BLOB,                           -- NULL: as in the version before
+        PRIMARY KEY (table_id, version)
+    ) STRICT, WITHOUT ROWID;
+    ALTER TABLE relations ADD COLUMN readable_from INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE table_files ADD COLUMN added INTEGER NOT NULL DEFAULT 1;    -- the first version that has it
+    ALTER TABLE table_files ADD COLUMN removed INTEGER;                     -- the first that has it no more
+    UPDATE relations SET readable_from = version;
+    INSERT INTO table_versions
+        SELECT id, version, 'UPGRADE', CAST(unixepoch('subsec') * 1000000 AS INTEGER), 0, 0, 0, columns
+        FROM relations WHERE view_sql IS NULL;
+    UPDATE table_files SET added = (SELECT version FROM relations WHERE id = table_id);
+",
 ];
 
 /// A table's number: never reused, and the same through every change of name.
@@ -147,7 +169,11 @@ pub struct Relation {
     pub row_security: bool,
     /// In the order they were written. They stay on disk as long as somebody holds them here.
     pub files: Arc<[DataFile]>,
+    /// Those of earlier versions, until VACUUM.
+    pub past: Arc<[DataFile]>,
     pub version: u64,
+    /// The earliest version whose files are all there.
+    pub readable_from: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,18 +216,49 @@ impl Relation {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
+    fn table(&self) -> Option<TableId> {
+        match self.kind {
+            RelationKind::Table(table) => Some(table),
+            RelationKind::View { .. } => None,
+        }
+    }
+
+    /// Columns of this table with the comments that it has on them, as they are stored.
+    pub(super) fn with_comments(&self, columns: &Schema) -> Result<Schema> {
+        let comments = self.column_comments.iter().filter(|(column, _)| columns.field_with_name(column).is_ok());
+        let comments: BTreeMap<&String, &String> = comments.collect();
+        let metadata = match comments.is_empty() {
+            true => HashMap::new(),
+            false => HashMap::from([(COMMENTS.to_owned(), serde_json::to_string(&comments)?)]),
+        };
+        Ok(Schema::new_with_metadata(columns.fields().clone(), metadata))
+    }
+
     fn stored(&self) -> impl Iterator<Item = Arc<Stored>> {
-        self.files.iter().map(|file| Arc::clone(&file.stored))
+        self.files.iter().chain(self.past.iter()).map(|file| Arc::clone(&file.stored))
     }
 }
 
 /// One Parquet file of a table.
 #[derive(Debug, Clone)]
 pub struct DataFile {
-    pub path: PathBuf,
     pub rows: u64,
     pub bytes: u64,
+    /// The first version that has it, and the first that has it no more.
+    pub added: u64,
+    pub removed: Option<u64>,
     pub(super) stored: Arc<Stored>,
+}
+
+impl DataFile {
+    pub fn path(&self) -> &Path {
+        self.stored.path()
+    }
+
+    /// Its name in the folder of its table.
+    pub fn name(&self) -> &str {
+        self.path().file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
 }
 
 /// A model with all its versions. Its type is that of the default version.
@@ -258,6 +315,10 @@ pub(super) struct Contents {
 }
 
 impl Contents {
+    fn tables(&self) -> impl Iterator<Item = TableId> {
+        self.relations.values().filter_map(Relation::table)
+    }
+
     fn stored(&self) -> impl Iterator<Item = Arc<Stored>> {
         let relations = self.relations.values().flat_map(Relation::stored);
         relations.chain(self.models.values().flat_map(ModelRow::stored))
@@ -269,6 +330,8 @@ impl Contents {
 pub(super) enum Touched {
     Schema(String),
     Relation(String, String),
+    /// Rows of a table: this is what it has become, and nothing has lost its name.
+    Rows(Box<Relation>),
     Model(String, String),
     Access,
 }
@@ -277,6 +340,7 @@ pub(super) enum Touched {
 enum Fresh {
     Schema(String, Option<Contents>),
     Relation(String, String, Option<Relation>),
+    Rows(Box<Relation>),
     Model(String, String, Option<ModelRow>),
     Access(Access),
 }
@@ -368,17 +432,25 @@ impl Catalog {
         let mut rows = Rows { db: &tx, root: &self.root, stored };
         let fresh = touched.into_iter().map(|touched| rows.fresh(touched)).collect::<Result<Vec<_>>>()?;
         tx.commit()?;
-        for gone in self.replace(fresh) {
+        let (gone, tables) = self.replace(fresh);
+        for gone in gone {
             stored.remove(gone.path());
             gone.doom();
         }
+        tables.into_iter().for_each(|table| delta::remove_log(&table_dir(&self.root, table)));
         Ok(answer)
     }
 
-    /// Puts the fresh state into memory and answers what on disk has lost its name.
-    fn replace(&self, fresh: Vec<Fresh>) -> Vec<Arc<Stored>> {
+    /// What memory does not show, asked of the database.
+    pub(super) fn read<T>(&self, query: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        query(&self.db.lock().unwrap_or_else(PoisonError::into_inner).connection)
+    }
+
+    /// Puts the fresh state into memory and answers what on disk has lost its name, and which tables are no more.
+    fn replace(&self, fresh: Vec<Fresh>) -> (Vec<Arc<Stored>>, HashSet<TableId>) {
         let mut before: Vec<Arc<Stored>> = Vec::new();
         let mut after: Vec<Arc<Stored>> = Vec::new();
+        let (mut tables_before, mut tables_after) = (HashSet::new(), HashSet::new());
         let mut schemas = self.shown.write().unwrap_or_else(PoisonError::into_inner);
         if !fresh.is_empty() {
             self.generation.fetch_add(1, Ordering::AcqRel);
@@ -387,13 +459,23 @@ impl Catalog {
             match fresh {
                 Fresh::Schema(name, new) => {
                     after.extend(new.iter().flat_map(Contents::stored));
-                    before.extend(put(&mut schemas, name, new).iter().flat_map(Contents::stored));
+                    tables_after.extend(new.iter().flat_map(Contents::tables));
+                    let old = put(&mut schemas, name, new);
+                    tables_before.extend(old.iter().flat_map(Contents::tables));
+                    before.extend(old.iter().flat_map(Contents::stored));
                 }
                 Fresh::Relation(schema, name, new) => {
                     after.extend(new.iter().flat_map(Relation::stored));
+                    tables_after.extend(new.iter().filter_map(Relation::table));
                     let relations = schemas.get_mut(&schema).map(|contents| &mut contents.relations);
                     let old = relations.and_then(|relations| put(relations, name, new));
+                    tables_before.extend(old.iter().filter_map(Relation::table));
                     before.extend(old.iter().flat_map(Relation::stored));
+                }
+                Fresh::Rows(new) => {
+                    if let Some(contents) = schemas.get_mut(&new.schema) {
+                        contents.relations.insert(new.name.clone(), *new);
+                    }
                 }
                 Fresh::Model(schema, name, new) => {
                     after.extend(new.iter().flat_map(ModelRow::stored));
@@ -406,7 +488,8 @@ impl Catalog {
         }
         let named: HashSet<&Path> = after.iter().map(|stored| stored.path()).collect();
         before.retain(|stored| !named.contains(stored.path()));
-        before
+        tables_before.retain(|table| !tables_after.contains(table));
+        (before, tables_before)
     }
 }
 
@@ -434,6 +517,11 @@ impl Rows<'_> {
             Touched::Relation(schema, name) => {
                 let relation = self.relation(&schema, &name)?;
                 Fresh::Relation(schema, name, relation)
+            }
+            Touched::Rows(relation) => {
+                let new = relation.files.iter().filter(|file| file.added == relation.version);
+                self.stored.extend(new.map(|file| (file.path().to_owned(), Arc::clone(&file.stored))));
+                Fresh::Rows(relation)
             }
             Touched::Model(schema, name) => {
                 let model = self.model(&schema, &name)?;
@@ -473,17 +561,20 @@ impl Rows<'_> {
     }
 
     fn relation(&mut self, schema: &str, name: &str) -> Result<Option<Relation>> {
-        let sql = "SELECT r.id, r.view_sql, r.columns, r.comment, r.version, r.owner, r.row_security
+        let sql = "SELECT r.id, r.view_sql, r.columns, r.comment, r.version, r.owner, r.row_security, r.readable_from
                    FROM relations r JOIN schemas s ON s.id = r.schema_id WHERE s.name = ?1 AND r.name = ?2";
         let row = self.db.query_row(sql, [schema, name], |row| {
             let columns: Vec<u8> = row.get(2)?;
             let (owner, row_security) = (RoleId(row.get(5)?), row.get(6)?);
-            Ok((row.get(0)?, row.get(1)?, columns, row.get(3)?, row.get::<_, i64>(4)?, owner, row_security))
+            let versions: (i64, i64) = (row.get(4)?, row.get(7)?);
+            Ok((row.get(0)?, row.get(1)?, columns, row.get(3)?, versions, owner, row_security))
         });
-        let Some((id, view_sql, columns, comment, version, owner, row_security)) = row.optional()? else {
+        let Some((id, view_sql, columns, comment, versions, owner, row_security)) = row.optional()? else {
             return Ok(None);
         };
         let (columns, column_comments) = columns_from(&columns)?;
+        let (past, files): (Vec<DataFile>, Vec<DataFile>) =
+            self.files(TableId(id))?.into_iter().partition(|file| file.removed.is_some());
         Ok(Some(Relation {
             id,
             owner,
@@ -497,21 +588,25 @@ impl Rows<'_> {
             columns,
             comment,
             column_comments,
-            files: self.files(TableId(id))?.into(),
-            version: version.cast_unsigned(),
+            files: files.into(),
+            past: past.into(),
+            version: versions.0.cast_unsigned(),
+            readable_from: versions.1.cast_unsigned(),
         }))
     }
 
     fn files(&mut self, table: TableId) -> Result<Vec<DataFile>> {
         let dir = table_dir(self.root, table);
-        let mut query = self.db.prepare("SELECT name, rows, bytes FROM table_files WHERE table_id = ?1 ORDER BY id")?;
-        let rows = query
-            .query_map([table.0], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?;
+        let sql = "SELECT name, rows, bytes, added, removed FROM table_files WHERE table_id = ?1 ORDER BY id";
+        let mut query = self.db.prepare(sql)?;
+        let rows = query.query_map([table.0], |row| {
+            let numbers = [row.get::<_, i64>(1)?, row.get(2)?, row.get(3)?];
+            Ok((row.get::<_, String>(0)?, numbers.map(i64::cast_unsigned), row.get::<_, Option<i64>>(4)?))
+        })?;
         rows.map(|row| {
-            let (name, rows, bytes) = row?;
-            let path = dir.join(name);
-            let stored = self.stored(&path);
-            Ok(DataFile { path, rows: rows.cast_unsigned(), bytes: bytes.cast_unsigned(), stored })
+            let (name, [rows, bytes, added], removed) = row?;
+            let removed = removed.map(i64::cast_unsigned);
+            Ok(DataFile { rows, bytes, added, removed, stored: self.stored(&dir.join(name)) })
         })
         .collect()
     }
@@ -584,7 +679,7 @@ pub(super) fn insert_relation(
     Ok(tx.last_insert_rowid())
 }
 
-fn columns_to(columns: &Schema) -> Result<Vec<u8>> {
+pub(super) fn columns_to(columns: &Schema) -> Result<Vec<u8>> {
     let mut stream = StreamWriter::try_new(Vec::new(), columns)?;
     stream.finish()?;
     Ok(stream.into_inner()?)
@@ -602,8 +697,7 @@ pub(super) fn comment_on_column(
         Some(text) => comments.insert(column.to_owned(), text.to_owned()),
         None => comments.remove(column),
     };
-    let metadata = HashMap::from([(COMMENTS.to_owned(), serde_json::to_string(&comments)?)]);
-    let columns = Schema::new_with_metadata(relation.columns.fields().clone(), metadata);
+    let columns = Relation { column_comments: comments, ..relation.clone() }.with_comments(&relation.columns)?;
     tx.execute("UPDATE relations SET columns = ?2 WHERE id = ?1", params![relation.id, columns_to(&columns)?])?;
     Ok(())
 }
@@ -612,7 +706,7 @@ pub(super) fn comment_on_column(
 const COMMENTS: &str = "cohort.comments";
 
 /// The columns of a relation and the comments on them.
-fn columns_from(bytes: &[u8]) -> Result<(SchemaRef, BTreeMap<String, String>)> {
+pub(super) fn columns_from(bytes: &[u8]) -> Result<(SchemaRef, BTreeMap<String, String>)> {
     let stream = StreamReader::try_new(bytes, None)
         .map_err(|error| Error::corrupt(format!("the columns of a relation could not be read: {error}")))?;
     let schema = stream.schema();

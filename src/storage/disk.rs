@@ -76,11 +76,10 @@ impl Stored {
 impl Drop for Stored {
     fn drop(&mut self) {
         if self.doomed.load(Ordering::Acquire) {
-            let is_version = self.path.is_dir();
             remove(&self.path);
-            if let (true, Some(model)) = (is_version, self.path.parent()) {
-                // The folder of a model goes with its last version; while it has others this fails, as it should.
-                let _ = fs::remove_dir(model);
+            if let Some(parent) = self.path.parent() {
+                // The folder of a model or table goes with what was last in it; while it has more this fails, as it should.
+                let _ = fs::remove_dir(parent);
             }
         }
     }

@@ -5,7 +5,10 @@
 
 mod access;
 mod catalog;
+mod changes;
+mod delta;
 mod disk;
+mod history;
 mod models;
 mod roles;
 mod store;
@@ -16,6 +19,8 @@ pub use access::{
     Access, DefaultGrant, DefaultOn, Grant, Membership, Object, Policy, Privilege, Role, RoleId, Verifier,
 };
 pub use catalog::{DataFile, ModelRow, ModelVersion, Relation, RelationKind, RelationType, Status, TableId};
+pub use changes::{Change, ChangedRows, Replaces};
+pub use history::{Moment, TableVersion};
 pub use models::NewModel;
 pub use roles::{RoleChange, check_role_name};
 pub use store::{IfExists, Store};

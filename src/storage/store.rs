@@ -1,10 +1,10 @@
 //! The data directory: opened by one process at a time, and everything in it that has a name.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::object_store::ObjectStore;
@@ -13,12 +13,14 @@ use rusqlite::{Transaction, params};
 
 use super::access::{DefaultOn, RoleId};
 use super::catalog::{
-    Catalog, Relation, RelationKind, RelationType, Schemas, TableId, Touched, comment_on_column, insert_relation,
-    table_dir, version_dir,
+    Catalog, Relation, RelationType, Schemas, TableId, Touched, comment_on_column, insert_relation, table_dir,
+    version_dir,
 };
+use super::changes::{ChangedRows, record_version};
+use super::delta;
 use super::disk::sync_dir;
 use super::roles::{forget_rights, grant_defaults, inherit_rights};
-use super::writer::{NewFile, TableWriter};
+use super::writer::TableWriter;
 use crate::error::{Error, Kind, Result};
 
 /// What to do when the name of a new thing is taken.
@@ -38,6 +40,8 @@ pub struct Store {
     pub(super) catalog: Catalog,
     /// The directory as DataFusion reads it: paths below the root, whatever characters the root has.
     pub(super) objects: Arc<dyn ObjectStore>,
+    /// Up to which version other readers of Delta tables see each table.
+    pub(super) published: Mutex<HashMap<TableId, u64>>,
     /// Locked as long as the store lives.
     _lock: File,
 }
@@ -60,7 +64,9 @@ impl Store {
         sync_dir(&root)?;
         let objects = LocalFileSystem::new_with_prefix(&root)
             .map_err(|error| Error::new(Kind::Io, format!("could not read the data directory: {error}")))?;
-        Ok(Arc::new(Store { root, catalog, objects: Arc::new(objects), _lock: lock }))
+        let store = Store { root, catalog, objects: Arc::new(objects), published: Mutex::default(), _lock: lock };
+        store.publish_all();
+        Ok(Arc::new(store))
     }
 
     pub fn root(&self) -> &Path {
@@ -193,7 +199,7 @@ impl Store {
                 Some(_) if self.relation(schema, new_name)?.is_some() => return Err(relation_exists(schema, new_name)),
                 Some(_) => {}
             }
-            let sql = "UPDATE relations SET name = ?3, version = version + 1 WHERE schema_id = ?1 AND name = ?2";
+            let sql = "UPDATE relations SET name = ?3 WHERE schema_id = ?1 AND name = ?2";
             tx.execute(sql, params![id, name, new_name])?;
             let touched = [name, new_name].map(|name| Touched::Relation(schema.to_owned(), name.to_owned()));
             Ok(((), touched.into()))
@@ -244,67 +250,24 @@ impl Store {
         exists: IfExists,
         owner: RoleId,
     ) -> Result<bool> {
-        let columns = Arc::clone(writer.schema());
+        let (columns, inserted) = (Arc::clone(writer.schema()), writer.rows());
+        let operation = if inserted > 0 { "CREATE TABLE AS SELECT" } else { "CREATE TABLE" };
         let files = writer.into_files()?;
-        self.catalog.commit(|tx| {
+        let created = self.catalog.commit(|tx| {
             let claim = match self.claim(tx, schema, name, RelationType::Table, exists)? {
                 Claim::Unwanted => return Ok((false, vec![])),
                 claim => claim,
             };
             let (id, touched) = self.insert(tx, schema, name, None, &columns, claim, owner)?;
-            self.name_files(tx, TableId(id), files)?;
+            self.name_files(tx, TableId(id), 1, files)?;
+            let rows = ChangedRows { inserted, ..ChangedRows::default() };
+            record_version(tx, TableId(id), 1, operation, rows, Some(&columns))?;
             Ok((true, touched))
-        })
-    }
-
-    /// Adds rows to a table and answers how many.
-    pub fn append(&self, table: TableId, writer: TableWriter) -> Result<u64> {
-        self.change_rows(table, writer, false)
-    }
-
-    /// Puts rows in place of all that a table has, and answers how many.
-    pub fn replace_rows(&self, table: TableId, writer: TableWriter) -> Result<u64> {
-        self.change_rows(table, writer, true)
-    }
-
-    fn change_rows(&self, table: TableId, writer: TableWriter, replace: bool) -> Result<u64> {
-        let (columns, rows) = (Arc::clone(writer.schema()), writer.rows());
-        let files = writer.into_files()?;
-        self.catalog.commit(|tx| {
-            let relation = self.table(table)?;
-            if !same_columns(&columns, &relation.columns) {
-                let message = format!("table \"{}\" has other columns than the rows written to it", relation.name);
-                return Err(Error::new(Kind::WrongType, message));
-            }
-            if replace {
-                tx.execute("DELETE FROM table_files WHERE table_id = ?1", [table.0])?;
-            }
-            tx.execute("UPDATE relations SET version = version + 1 WHERE id = ?1", [table.0])?;
-            self.name_files(tx, table, files)?;
-            Ok((rows, vec![Touched::Relation(relation.schema, relation.name)]))
-        })
-    }
-
-    /// Moves finished files to their table and names them. The last step of a change: they are the commit's now.
-    fn name_files(&self, tx: &Transaction<'_>, table: TableId, mut files: Vec<NewFile>) -> Result<()> {
-        if files.is_empty() {
-            return Ok(());
+        })?;
+        if let (true, Some(relation)) = (created, self.relation(schema, name)?) {
+            self.publish(&relation);
         }
-        let dir = table_dir(&self.root, table);
-        fs::create_dir_all(&dir)?;
-        for file in &mut files {
-            let name = file.draft.path().file_name().unwrap_or_default().to_owned();
-            file.draft.move_to(dir.join(&name))?;
-            let sql = "INSERT INTO table_files (table_id, name, rows, bytes) VALUES (?1, ?2, ?3, ?4)";
-            tx.execute(
-                sql,
-                params![table.0, name.to_string_lossy(), file.rows.cast_signed(), file.bytes.cast_signed()],
-            )?;
-        }
-        sync_dir(&dir)?;
-        sync_dir(&self.root.join("tables"))?;
-        files.into_iter().for_each(|file| file.draft.keep());
-        Ok(())
+        Ok(created)
     }
 
     /// Makes the name free for a new relation, or says that it is not wanted or, by an error, not possible.
@@ -334,14 +297,6 @@ impl Store {
         schemas.get(name).map(|contents| contents.id).ok_or_else(|| unknown_schema(&schemas, name))
     }
 
-    fn table(&self, table: TableId) -> Result<Relation> {
-        let schemas = self.catalog.show();
-        let mut relations = schemas.values().flat_map(|contents| contents.relations.values());
-        relations.find(|relation| relation.kind == RelationKind::Table(table)).cloned().ok_or_else(|| {
-            Error::new(Kind::UnknownTable, "the table was dropped or replaced while rows were written to it")
-        })
-    }
-
     fn unknown_relation(&self, schema: &str, name: &str, kind: RelationType) -> Error {
         let schemas = self.catalog.show();
         let known = schemas.get(schema).into_iter().flat_map(|contents| contents.relations.keys());
@@ -367,15 +322,6 @@ pub(super) fn display_name(schema: &str, name: &str) -> String {
 fn delete_relation(tx: &Transaction<'_>, schema: i64, name: &str) -> Result<()> {
     tx.execute("DELETE FROM relations WHERE schema_id = ?1 AND name = ?2", params![schema, name])?;
     Ok(())
-}
-
-/// The same names, types and NOT NULLs; what the metadata says does not matter to the rows.
-fn same_columns(a: &Schema, b: &Schema) -> bool {
-    a.fields().len() == b.fields().len()
-        && a.fields()
-            .iter()
-            .zip(b.fields())
-            .all(|(a, b)| (a.name(), a.data_type(), a.is_nullable()) == (b.name(), b.data_type(), b.is_nullable()))
 }
 
 fn relation_exists(schema: &str, name: &str) -> Error {
@@ -429,13 +375,16 @@ fn sweep(root: &Path, schemas: &Schemas) -> Result<()> {
             fs::remove_dir_all(incoming)?;
         }
     }
-    let relations = schemas.values().flat_map(|contents| contents.relations.values());
-    let files: HashSet<&Path> = relations.flat_map(|row| row.files.iter()).map(|file| file.path.as_path()).collect();
+    let relations = || schemas.values().flat_map(|contents| contents.relations.values());
+    let tables: HashSet<PathBuf> = relations().map(|row| table_dir(root, TableId(row.id))).collect();
+    let named = relations().flat_map(|row| row.files.iter().chain(row.past.iter())).map(|file| file.path());
+    let files: HashSet<&Path> = named.collect();
     for dir in folders(&root.join("tables"))? {
         let mut empty = true;
         for entry in fs::read_dir(&dir)? {
             let path = entry?.path();
-            match files.contains(path.as_path()) {
+            let is_log = path.ends_with(delta::LOG) && tables.contains(dir.as_path());
+            match is_log || files.contains(path.as_path()) {
                 true => empty = false,
                 false if path.is_dir() => fs::remove_dir_all(&path)?,
                 false => fs::remove_file(&path)?,
@@ -476,6 +425,7 @@ fn folders(dir: &Path) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
+    use crate::storage::RelationKind;
     use datafusion::arrow::array::Int64Array;
     use datafusion::arrow::datatypes::{DataType, Field};
     use datafusion::arrow::record_batch::RecordBatch;

@@ -55,7 +55,7 @@ impl LakeTable {
 
     /// A file as the scan wants it: where it is, what is in it, and a hold on it until it has been read.
     async fn plan_file(&self, state: &dyn Session, file: &DataFile) -> Result<PartitionedFile> {
-        let path = file.path.strip_prefix(self.store.root()).unwrap_or(&file.path);
+        let path = file.path().strip_prefix(self.store.root()).unwrap_or(file.path());
         let mut planned = PartitionedFile::new(path.to_string_lossy(), file.bytes);
         let statistics = match file.stored.statistics.get() {
             Some(known) => known.clone(),
@@ -381,7 +381,7 @@ mod tests {
     async fn a_lost_file_is_named_as_damage() {
         let (_dir, store) = lake();
         run(&store, "INSERT INTO t VALUES (1, 'ann')").await.unwrap();
-        std::fs::remove_file(&store.relation("public", "t").unwrap().unwrap().files[0].path).unwrap();
+        std::fs::remove_file(store.relation("public", "t").unwrap().unwrap().files[0].path()).unwrap();
         let error = run(&store, "SELECT * FROM t").await.unwrap_err();
         assert_eq!(error.kind, Kind::Corrupt, "{error}");
     }

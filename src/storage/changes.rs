@@ -1,0 +1,222 @@
+//! What happens to the rows of a table: each change is one commit, and makes one version.
+
+use std::fs;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::catalog::{DataFile, Relation, RelationKind, TableId, Touched, columns_to, table_dir};
+use super::delta;
+use super::disk::{Stored, now_micros, sync_dir};
+use super::store::{Store, display_name};
+use super::writer::{NewFile, TableWriter};
+use crate::error::{Error, Kind, Result};
+
+/// A change of a table, whose new rows a [`TableWriter`] holds.
+#[derive(Debug)]
+pub struct Change {
+    pub table: TableId,
+    /// What [`Store::history`] says of it: `INSERT`, `UPDATE`, …
+    pub operation: &'static str,
+    pub replaces: Replaces,
+    pub rows: ChangedRows,
+    /// The table's columns from here on; `None`: as they were.
+    pub columns: Option<SchemaRef>,
+}
+
+/// What the new rows take the place of.
+#[derive(Debug)]
+pub enum Replaces {
+    Nothing,
+    /// All that there is when the change is committed.
+    Everything,
+    /// These files. If one of them is gone by then, somebody else has changed the same rows.
+    Files(Vec<DataFile>),
+    /// All that this version has. If there is a later one by then, the change was made from the wrong rows.
+    Version(u64),
+}
+
+/// How many rows a change has made, changed and taken away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChangedRows {
+    pub inserted: u64,
+    pub updated: u64,
+    pub deleted: u64,
+}
+
+impl Store {
+    /// Adds rows to a table and answers how many.
+    pub fn append(&self, table: TableId, writer: TableWriter) -> Result<u64> {
+        let inserted = writer.rows();
+        let rows = ChangedRows { inserted, ..ChangedRows::default() };
+        self.change(Change { table, operation: "INSERT", replaces: Replaces::Nothing, rows, columns: None }, writer)?;
+        Ok(inserted)
+    }
+
+    /// Puts rows in place of all that a table has, and answers how many.
+    pub fn replace_rows(&self, table: TableId, writer: TableWriter) -> Result<u64> {
+        let inserted = writer.rows();
+        let rows = ChangedRows { inserted, deleted: self.table(table)?.rows(), ..ChangedRows::default() };
+        let replaces = Replaces::Everything;
+        self.change(Change { table, operation: "INSERT OVERWRITE", replaces, rows, columns: None }, writer)?;
+        Ok(inserted)
+    }
+
+    /// Commits a change. Fails with [`Kind::Conflict`], and has done nothing, where somebody else was faster.
+    pub fn change(&self, change: Change, writer: TableWriter) -> Result<()> {
+        let columns = Arc::clone(writer.schema());
+        let files = writer.into_files()?;
+        let Change { table, operation, replaces, rows, columns: new_columns } = change;
+        let changed = self.catalog.commit(|tx| {
+            let old = self.table(table)?;
+            if !same_columns(&columns, new_columns.as_ref().unwrap_or(&old.columns)) {
+                let message = format!("table \"{}\" has other columns than the rows written to it", old.name);
+                return Err(Error::new(Kind::WrongType, message));
+            }
+            let gone = gone(&old, replaces)?;
+            if files.is_empty() && gone.is_empty() && new_columns.is_none() {
+                return Ok((None, vec![]));
+            }
+            let version = old.version + 1;
+            tx.execute("UPDATE relations SET version = ?2 WHERE id = ?1", params![table.0, version.cast_signed()])?;
+            if let Some(columns) = &new_columns {
+                let sql = "UPDATE relations SET columns = ?2 WHERE id = ?1";
+                tx.execute(sql, params![table.0, columns_to(&old.with_comments(columns)?)?])?;
+            }
+            let sql = "UPDATE table_files SET removed = ?3 WHERE table_id = ?1 AND name = ?2";
+            for file in &gone {
+                tx.prepare(sql)?.execute(params![table.0, file.name(), version.cast_signed()])?;
+            }
+            let added = self.name_files(tx, table, version, files)?;
+            record_version(tx, table, version, operation, rows, new_columns.as_deref())?;
+            let new = old.next(version, added, &gone, new_columns);
+            Ok((Some(new.clone()), vec![Touched::Rows(Box::new(new))]))
+        })?;
+        if let Some(relation) = changed {
+            self.publish(&relation);
+        }
+        Ok(())
+    }
+
+    /// Moves finished files to their table and names them. The last step of a change: they are the commit's now.
+    pub(super) fn name_files(
+        &self,
+        tx: &Transaction<'_>,
+        table: TableId,
+        version: u64,
+        mut files: Vec<NewFile>,
+    ) -> Result<Vec<DataFile>> {
+        let dir = table_dir(self.root(), table);
+        if version == 1 {
+            fs::create_dir_all(dir.join(delta::LOG))?;
+            sync_dir(&self.root().join("tables"))?;
+        }
+        let mut named = Vec::with_capacity(files.len());
+        for file in &mut files {
+            let name = file.draft.path().file_name().unwrap_or_default().to_owned();
+            let path = dir.join(&name);
+            file.draft.move_to(path.clone())?;
+            let sql = "INSERT INTO table_files (table_id, name, rows, bytes, added) VALUES (?1, ?2, ?3, ?4, ?5)";
+            let numbers = [file.rows, file.bytes, version].map(u64::cast_signed);
+            tx.prepare(sql)?.execute(params![
+                table.0,
+                name.to_string_lossy(),
+                numbers[0],
+                numbers[1],
+                numbers[2]
+            ])?;
+            let stored = Arc::new(Stored::new(path));
+            named.push(DataFile { rows: file.rows, bytes: file.bytes, added: version, removed: None, stored });
+        }
+        if !files.is_empty() {
+            sync_dir(&dir)?;
+        }
+        files.into_iter().for_each(|file| file.draft.keep());
+        Ok(named)
+    }
+
+    pub(super) fn table(&self, table: TableId) -> Result<Relation> {
+        let schemas = self.catalog.show();
+        let mut relations = schemas.values().flat_map(|contents| contents.relations.values());
+        relations.find(|relation| relation.kind == RelationKind::Table(table)).cloned().ok_or_else(|| {
+            Error::new(Kind::UnknownTable, "the table was dropped or replaced while rows were written to it")
+        })
+    }
+}
+
+impl Relation {
+    /// The table after a change: `added` are new in `version`, `gone` are in it no more.
+    fn next(mut self, version: u64, added: Vec<DataFile>, gone: &[DataFile], columns: Option<SchemaRef>) -> Self {
+        let is_gone = |file: &DataFile| gone.iter().any(|gone| Arc::ptr_eq(&gone.stored, &file.stored));
+        if !gone.is_empty() {
+            let removed = gone.iter().map(|file| DataFile { removed: Some(version), ..file.clone() });
+            self.past = self.past.iter().cloned().chain(removed).collect();
+        }
+        let kept = self.files.iter().filter(|file| gone.is_empty() || !is_gone(file)).cloned();
+        self.files = kept.chain(added).collect();
+        self.columns = columns.unwrap_or(self.columns);
+        self.version = version;
+        self
+    }
+}
+
+/// The files that a change takes away, or the conflict that keeps it from doing so.
+fn gone(table: &Relation, replaces: Replaces) -> Result<Vec<DataFile>> {
+    let conflict = || {
+        let name = display_name(&table.schema, &table.name);
+        Error::new(Kind::Conflict, format!("could not change table \"{name}\": somebody else changed the same rows"))
+            .hint("run the statement again")
+    };
+    match replaces {
+        Replaces::Nothing => Ok(Vec::new()),
+        Replaces::Everything => Ok(table.files.to_vec()),
+        Replaces::Version(version) if version != table.version => Err(conflict()),
+        Replaces::Version(_) => Ok(table.files.to_vec()),
+        Replaces::Files(files) => {
+            let there: std::collections::HashSet<_> =
+                table.files.iter().map(|file| Arc::as_ptr(&file.stored)).collect();
+            match files.iter().all(|file| there.contains(&Arc::as_ptr(&file.stored))) {
+                true => Ok(files),
+                false => Err(conflict()),
+            }
+        }
+    }
+}
+
+/// Writes the row that says how a version came about. Its time is after that of the version before.
+pub(super) fn record_version(
+    tx: &Transaction<'_>,
+    table: TableId,
+    version: u64,
+    operation: &str,
+    rows: ChangedRows,
+    columns: Option<&Schema>,
+) -> Result<()> {
+    let sql = "SELECT committed FROM table_versions WHERE table_id = ?1 ORDER BY version DESC LIMIT 1";
+    let last: Option<i64> = tx.prepare(sql)?.query_row([table.0], |row| row.get(0)).optional()?;
+    let committed = now_micros().max(last.map_or(0, |last| last + 1));
+    let columns = columns.map(columns_to).transpose()?;
+    let sql = "INSERT INTO table_versions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let counts = [rows.inserted, rows.updated, rows.deleted].map(u64::cast_signed);
+    tx.prepare(sql)?.execute(params![
+        table.0,
+        version.cast_signed(),
+        operation,
+        committed,
+        counts[0],
+        counts[1],
+        counts[2],
+        columns
+    ])?;
+    Ok(())
+}
+
+/// The same names, types and NOT NULLs; what the metadata says does not matter to the rows.
+fn same_columns(a: &Schema, b: &Schema) -> bool {
+    a.fields().len() == b.fields().len()
+        && a.fields()
+            .iter()
+            .zip(b.fields())
+            .all(|(a, b)| (a.name(), a.data_type(), a.is_nullable()) == (b.name(), b.data_type(), b.is_nullable()))
+}

@@ -4,10 +4,11 @@ use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Statistics;
 
 use crate::error::Result;
@@ -54,17 +55,32 @@ impl Drop for Draft {
 pub(super) struct Stored {
     path: PathBuf,
     doomed: AtomicBool,
-    /// What the footer of a data file says, once somebody asked. Files never change, so neither does this.
-    pub(super) statistics: OnceLock<Statistics>,
+    /// What the footer of a data file says of the columns that its table had when somebody asked.
+    statistics: RwLock<Option<(SchemaRef, Arc<Statistics>)>>,
 }
 
 impl Stored {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, doomed: AtomicBool::new(false), statistics: OnceLock::new() }
+        Self { path, doomed: AtomicBool::new(false), statistics: RwLock::default() }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What is known of the values in these columns of a data file.
+    pub(super) fn statistics(&self, columns: &SchemaRef) -> Option<Arc<Statistics>> {
+        let known = self.statistics.read().unwrap_or_else(PoisonError::into_inner);
+        let (of, statistics) = known.as_ref()?;
+        (Arc::ptr_eq(of, columns) || of == columns).then(|| Arc::clone(statistics))
+    }
+
+    /// Files never change, so what their footer says is read once, until their table gets other columns.
+    pub(super) fn keep_statistics(&self, columns: &SchemaRef, statistics: Statistics) -> Arc<Statistics> {
+        let statistics = Arc::new(statistics);
+        let known = (Arc::clone(columns), Arc::clone(&statistics));
+        *self.statistics.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        statistics
     }
 
     /// The catalog names it no more, and that is on disk.

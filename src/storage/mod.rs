@@ -10,6 +10,7 @@ mod delta;
 mod disk;
 mod history;
 mod models;
+mod numbered;
 mod roles;
 mod store;
 mod table;
@@ -22,6 +23,7 @@ pub use catalog::{DataFile, ModelRow, ModelVersion, Relation, RelationKind, Rela
 pub use changes::{Change, ChangedRows, Replaces};
 pub use history::{Moment, TableVersion};
 pub use models::NewModel;
+pub use numbered::{NumberedTable, ROW_BITS, ROW_NUMBER};
 pub use roles::{RoleChange, check_role_name};
 pub use store::{IfExists, Store};
 pub use table::{LakeTable, fill};

@@ -57,8 +57,8 @@ impl LakeTable {
     async fn plan_file(&self, state: &dyn Session, file: &DataFile) -> Result<PartitionedFile> {
         let path = file.path().strip_prefix(self.store.root()).unwrap_or(file.path());
         let mut planned = PartitionedFile::new(path.to_string_lossy(), file.bytes);
-        let statistics = match file.stored.statistics.get() {
-            Some(known) => known.clone(),
+        let statistics = match file.stored.statistics(&self.relation.columns) {
+            Some(known) => known,
             None => {
                 let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
                 let footer = DFParquetMetadata::new(&self.store.objects, &planned.object_meta)
@@ -69,11 +69,47 @@ impl LakeTable {
                 let known = footer.map_err(|error| {
                     Error::corrupt(format!("a file of table \"{name}\" could not be read: {error}"))
                 })?;
-                file.stored.statistics.get_or_init(|| known).clone()
+                file.stored.keep_statistics(&self.relation.columns, known)
             }
         };
-        planned = planned.with_statistics(Arc::new(statistics)).with_extension(Arc::clone(&file.stored));
+        planned = planned.with_statistics(statistics).with_extension(Arc::clone(&file.stored));
         Ok(planned)
+    }
+
+    /// One file from its first row to its last.
+    pub(super) async fn scan_file(
+        &self,
+        state: &dyn Session,
+        file: &DataFile,
+        projection: Option<&Vec<usize>>,
+    ) -> DFResult<Arc<dyn ExecutionPlan>> {
+        let file = self.plan_file(state, file).await?;
+        let statistics = file.statistics.as_deref().cloned().unwrap_or_else(|| Statistics::new_unknown(&self.schema()));
+        self.read(state, vec![FileGroup::new(vec![file])], statistics, projection, None)
+    }
+
+    fn read(
+        &self,
+        state: &dyn Session,
+        groups: Vec<FileGroup>,
+        statistics: Statistics,
+        projection: Option<&Vec<usize>>,
+        limit: Option<usize>,
+    ) -> DFResult<Arc<dyn ExecutionPlan>> {
+        let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
+        let reader = CachedParquetFileReaderFactory::new(Arc::clone(&self.store.objects), cache);
+        let global = state.config_options().execution.parquet.clone();
+        let source = ParquetSource::new(self.schema())
+            .with_table_parquet_options(TableParquetOptions { global, ..TableParquetOptions::default() })
+            .with_parquet_file_reader_factory(Arc::new(reader));
+        // The URL is only looked up: reading goes through the factory, relative to the data directory.
+        let scan = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(scan))
     }
 }
 
@@ -124,21 +160,7 @@ impl TableProvider for LakeTable {
             Ok(group.with_statistics(Arc::new(statistics)))
         });
         let groups = groups.collect::<DFResult<Vec<_>>>()?;
-
-        let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
-        let reader = CachedParquetFileReaderFactory::new(Arc::clone(&self.store.objects), cache);
-        let global = state.config_options().execution.parquet.clone();
-        let source = ParquetSource::new(schema)
-            .with_table_parquet_options(TableParquetOptions { global, ..TableParquetOptions::default() })
-            .with_parquet_file_reader_factory(Arc::new(reader));
-        // The URL is only looked up: reading goes through the factory, relative to the data directory.
-        let scan = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
-            .with_file_groups(groups)
-            .with_statistics(all)
-            .with_projection_indices(projection.cloned())?
-            .with_limit(limit)
-            .build();
-        Ok(DataSourceExec::from_data_source(scan))
+        self.read(state, groups, all, projection, limit)
     }
 
     async fn insert_into(

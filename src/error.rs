@@ -60,6 +60,8 @@ pub enum Kind {
     DivisionByZero,
     /// NULL where a column was declared NOT NULL.
     NullNotAllowed,
+    /// A row that a CHECK constraint refuses.
+    CheckFailed,
     /// Something else still needs the thing to be dropped.
     StillNeeded,
     /// The object is there but not fit for this: a model that failed to load, a view where a table is needed.
@@ -137,6 +139,7 @@ impl Kind {
             Kind::OutOfRange => "22003",
             Kind::DivisionByZero => "22012",
             Kind::NullNotAllowed => "23502",
+            Kind::CheckFailed => "23514",
             Kind::StillNeeded => "2BP01",
             Kind::NotReady => "55000",
             Kind::InUse => "55006",

@@ -1,5 +1,6 @@
 //! The store's schemas, tables and views as DataFusion looks them up, and the virtual schema `ml`.
 
+use std::collections::HashMap;
 use std::fmt::{self, Debug};
 use std::sync::{Arc, OnceLock};
 
@@ -9,10 +10,11 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 
 use crate::engine::guarded::{Behind, Guarded};
+use crate::engine::rules;
 use crate::engine::statement::parse_sql;
 use crate::engine::system_tables::SystemTables;
 use crate::error::{Error, Result};
-use crate::storage::{LakeTable, Relation, RelationKind, Store};
+use crate::storage::{LakeTable, NumberedTable, ROW_NUMBER, Relation, RelationKind, Store};
 
 /// The one database.
 pub const CATALOG: &str = "cohort";
@@ -119,17 +121,29 @@ impl Debug for Schema {
 impl Schema {
     /// The relation, to be used by whoever may: see [`Guarded`].
     async fn provider(&self, relation: Relation) -> Result<Arc<dyn TableProvider>> {
+        let mut defaults = HashMap::new();
         let behind = match &relation.kind {
             RelationKind::Table(_) => {
-                Behind::Table(Arc::new(LakeTable::new(Arc::clone(&self.store), relation.clone())?))
+                let table = LakeTable::new(Arc::clone(&self.store), relation.clone())?;
+                defaults = rules::defaults(self.planner()?, &relation)?;
+                Behind::Table(Arc::new(table.with_checks(rules::checks(self.planner()?, &relation)?)))
             }
             RelationKind::View { sql } => {
-                let planner = self.planner.get().ok_or_else(|| Error::internal("a view was read before the start"))?;
-                let plan = Box::new(planner.statement_to_plan(parse_sql(sql)?).await?);
+                let plan = Box::new(self.planner()?.statement_to_plan(parse_sql(sql)?).await?);
                 Behind::View { sql: sql.clone(), columns: Arc::clone(plan.schema().inner()), plan }
             }
         };
-        Ok(Arc::new(Guarded { relation, behind }))
+        Ok(Arc::new(Guarded { relation, behind, defaults }))
+    }
+
+    fn planner(&self) -> Result<&SessionState> {
+        self.planner.get().ok_or_else(|| Error::internal("a relation was read before the start"))
+    }
+
+    /// The same with its rows' numbers, for whoever may change them.
+    fn numbered(&self, relation: Relation) -> Result<Arc<dyn TableProvider>> {
+        let table = Arc::new(LakeTable::new(Arc::clone(&self.store), relation.clone())?);
+        Ok(Arc::new(Guarded { relation, behind: Behind::Numbered(Arc::new(NumberedTable::new(table))), defaults: HashMap::new() }))
     }
 }
 
@@ -141,6 +155,12 @@ impl SchemaProvider for Schema {
     }
 
     async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
+        if let Some(table) = name.strip_suffix(ROW_NUMBER) {
+            return match self.store.relation(&self.name, table)? {
+                Some(relation) => Ok(Some(self.numbered(relation)?)),
+                None => Ok(None),
+            };
+        }
         match self.store.relation(&self.name, name)? {
             Some(relation) => Ok(Some(self.provider(relation).await?)),
             None => Ok(None),
@@ -148,6 +168,7 @@ impl SchemaProvider for Schema {
     }
 
     fn table_exist(&self, name: &str) -> bool {
+        let name = name.strip_suffix(ROW_NUMBER).unwrap_or(name);
         self.store.relation(&self.name, name).is_ok_and(|relation| relation.is_some())
     }
 }

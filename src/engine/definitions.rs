@@ -12,18 +12,24 @@ use crate::engine::catalog::CATALOG;
 use crate::engine::rights::Rights;
 use crate::engine::statement::parse_sql;
 use crate::engine::system_tables::SystemTables;
-use crate::engine::{Answer, Run, Session};
+use crate::engine::{Answer, Run, Session, rules};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{IfExists, Relation, RelationKind, RelationType, fill};
+use crate::storage::{IfExists, Relation, RelationKind, RelationType, Rules, fill};
 
-/// Runs a definition. `view` is the query of a CREATE VIEW as it was written.
-pub async fn run(session: &Session, definition: DdlStatement, view: Option<&str>, run: &Run) -> Result<Answer> {
+/// Runs a definition. `view` is the query of a CREATE VIEW as it was written, `rules` are those of a CREATE TABLE.
+pub async fn run(
+    session: &Session,
+    definition: DdlStatement,
+    view: Option<&str>,
+    rules: &Rules,
+    run: &Run,
+) -> Result<Answer> {
     let (store, rights) = (&session.engine.store, session.rights()?);
     let object = object(&definition);
     let tag = match definition {
         // CREATE TABLE, with or without AS.
         DdlStatement::CreateMemoryTable(table) => {
-            let answer = create_table(session, table, run).await?;
+            let answer = create_table(session, table, rules, run).await?;
             session.audit("CREATE TABLE", &object);
             return Ok(answer);
         }
@@ -112,15 +118,11 @@ fn check_create(rights: &Rights, schema: &str, there: Option<&Relation>, replace
     }
 }
 
-async fn create_table(session: &Session, table: CreateMemoryTable, run: &Run) -> Result<Answer> {
+async fn create_table(session: &Session, table: CreateMemoryTable, rules: &Rules, run: &Run) -> Result<Answer> {
     if table.temporary {
         return Err(
             Error::unsupported("temporary tables are not supported yet").hint("create a table and drop it later")
         );
-    }
-    if let Some((column, _)) = table.column_defaults.first() {
-        return Err(Error::unsupported(format!("DEFAULT of column \"{column}\" is not supported yet"))
-            .hint("give the value in every INSERT"));
     }
     if !table.constraints.is_empty() {
         run.warning(
@@ -149,8 +151,10 @@ async fn create_table(session: &Session, table: CreateMemoryTable, run: &Run) ->
             .hint("CREATE OR REPLACE TABLE replaces it"));
     }
     let with_rows = !matches!(table.input.as_ref(), datafusion::logical_expr::LogicalPlan::EmptyRelation(_));
-    let writer = store.writer(stored(table.input.schema().inner()))?;
     let state = session.context.state();
+    let columns = stored(table.input.schema().inner());
+    rules::validate(&state, rules, &columns)?;
+    let writer = store.writer(Arc::new(rules.beside(&columns)?))?;
     let plan = Arc::unwrap_or_clone(table.input);
     let rows = session
         .on_work_threads(run, |cancel| async move {

@@ -3,6 +3,7 @@
 //! The catalog hands out nothing else. A plan that [`crate::engine::rights`] has not seen therefore cannot run, by
 //! whatever syntax or path it came about.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,19 +21,23 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use crate::error::{Error, Kind, Result};
 use crate::models::ModelName;
-use crate::storage::{LakeTable, Relation};
+use crate::storage::{LakeTable, NumberedTable, ROW_NUMBER, Relation};
 
 /// A relation that waits to be checked.
 #[derive(Debug)]
 pub struct Guarded {
     pub relation: Relation,
     pub behind: Behind,
+    /// Of its columns, for the planner of an INSERT.
+    pub defaults: HashMap<String, Expr>,
 }
 
 /// What a relation becomes once its reader may read it.
 #[derive(Debug)]
 pub enum Behind {
     Table(Arc<LakeTable>),
+    /// A table whose rows' numbers are wanted, by a statement that changes them.
+    Numbered(Arc<NumberedTable>),
     /// The view's query, which is checked as its owner's.
     View {
         plan: Box<LogicalPlan>,
@@ -57,22 +62,27 @@ impl TableProvider for Guarded {
     fn schema(&self) -> SchemaRef {
         match &self.behind {
             Behind::Table(table) => table.schema(),
+            Behind::Numbered(table) => table.schema(),
             Behind::View { columns, .. } => Arc::clone(columns),
         }
     }
 
     fn table_type(&self) -> TableType {
         match &self.behind {
-            Behind::Table(_) => TableType::Base,
+            Behind::Table(_) | Behind::Numbered(_) => TableType::Base,
             Behind::View { .. } => TableType::View,
         }
     }
 
     fn get_table_definition(&self) -> Option<&str> {
         match &self.behind {
-            Behind::Table(_) => None,
+            Behind::Table(_) | Behind::Numbered(_) => None,
             Behind::View { sql, .. } => Some(sql),
         }
+    }
+
+    fn get_column_default(&self, column: &str) -> Option<&Expr> {
+        self.defaults.get(column)
     }
 
     fn statistics(&self) -> Option<Statistics> {
@@ -102,7 +112,8 @@ impl TableProvider for Guarded {
 /// A table of which somebody may read some columns: which of them a query does read is known when it is scanned.
 #[derive(Debug)]
 pub struct SomeColumns {
-    pub table: Arc<LakeTable>,
+    pub table: Arc<dyn TableProvider>,
+    pub relation: Relation,
     pub readable: Vec<String>,
 }
 
@@ -118,10 +129,11 @@ impl SomeColumns {
             None => columns.fields().iter().map(|field| field.name().as_str()).collect(),
         };
         read.extend(filters.iter().flat_map(Expr::column_refs).map(|column| column.name.as_str()));
-        if read.iter().all(|column| self.readable.iter().any(|readable| readable == column)) {
+        let may = |column: &str| column == ROW_NUMBER || self.readable.iter().any(|readable| readable == column);
+        if read.iter().all(|column| may(column)) {
             return Ok(());
         }
-        Err(Error::new(Kind::Denied, format!("permission denied for table {}", self.table.relation().name))
+        Err(Error::new(Kind::Denied, format!("permission denied for table {}", self.relation.name))
             .hint(format!("only these of its columns may be read: {}", self.readable.join(", "))))
     }
 }
@@ -159,8 +171,15 @@ impl TableProvider for SomeColumns {
 /// The stored table that a source reads, once it has been checked.
 pub fn table_read(source: &Arc<dyn TableSource>) -> Option<Relation> {
     let provider = source_as_provider(source).ok()?;
-    let some = provider.downcast_ref::<SomeColumns>().map(|some| some.table.as_ref());
-    some.or_else(|| provider.downcast_ref::<LakeTable>()).map(|table| table.relation().clone())
+    let some = provider.downcast_ref::<SomeColumns>().map(|some| &some.relation);
+    let whole = || provider.downcast_ref::<LakeTable>().map(LakeTable::relation);
+    some.or_else(whole).or_else(|| numbered(provider.as_ref())).cloned()
+}
+
+/// The table whose rows a provider numbers.
+pub fn numbered(provider: &dyn TableProvider) -> Option<&Relation> {
+    let inner = provider.downcast_ref::<SomeColumns>().map_or(provider, |some| some.table.as_ref());
+    inner.downcast_ref::<NumberedTable>().map(|numbered| numbered.table.relation())
 }
 
 /// A note in a plan for whoever checks it. It is taken out there, and cannot be run.

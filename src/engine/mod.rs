@@ -38,6 +38,8 @@ mod privilege_functions;
 mod relations;
 mod rewrite;
 mod rights;
+mod row_changes;
+mod rules;
 mod session;
 mod settings;
 mod signals;

@@ -206,12 +206,12 @@ pub fn text_of(value: &ScalarValue) -> Result<String> {
 }
 
 /// `CAST(expr AS type)`.
-fn cast(expr: ast::Expr, data_type: ast::DataType) -> ast::Expr {
+pub fn cast(expr: ast::Expr, data_type: ast::DataType) -> ast::Expr {
     ast::Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
 }
 
 /// The name by which the planner knows a type.
-fn sql_type(of: &DataType) -> Option<ast::DataType> {
+pub fn sql_type(of: &DataType) -> Option<ast::DataType> {
     let digits = |precision: u8, scale: i8| {
         ast::DataType::Numeric(ExactNumberInfo::PrecisionAndScale(u64::from(precision), i64::from(scale)))
     };

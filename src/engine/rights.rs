@@ -17,7 +17,9 @@ use crate::engine::identity;
 use crate::error::{Error, Kind, Result};
 use crate::functions::asked_model;
 use crate::models::ModelName;
-use crate::storage::{Access, ModelRow, Object, Policy, Privilege, Relation, RelationType, RoleId, Store};
+use crate::storage::{
+    Access, ModelRow, Object, Policy, Privilege, ROW_NUMBER, Relation, RelationType, RoleId, Store,
+};
 
 /// The rights of one role, as the catalog has them now.
 pub struct Rights {
@@ -228,26 +230,38 @@ impl Rights {
     }
 
     fn read(&self, scan: TableScan, guarded: Option<&Guarded>) -> Result<LogicalPlan> {
-        let Guarded { relation, behind } = guarded.ok_or_else(|| Error::internal("a relation without a guard"))?;
+        let Guarded { relation, behind, .. } = guarded.ok_or_else(|| Error::internal("a relation without a guard"))?;
         self.must_use_schema(&relation.schema)?;
         match behind {
             Behind::View { plan, .. } => {
                 self.must(relation, Privilege::Select)?;
                 inlined(self.acting_as(relation.owner)?.checked(plan.as_ref().clone())?, scan)
             }
-            Behind::Table(table) => {
-                let readable = self.readable(relation)?;
-                if let Some(rows) = self.visible_rows(relation)? {
-                    return inlined(rows, scan);
-                }
-                let table = Arc::clone(table);
-                let provider: Arc<dyn TableProvider> = match readable {
-                    Some(readable) => Arc::new(SomeColumns { table, readable }),
-                    None => table,
-                };
-                Ok(LogicalPlan::TableScan(TableScan { source: provider_as_source(provider), ..scan }))
+            Behind::Table(table) => self.read_table(relation, &relation.name, Arc::clone(table) as _, scan),
+            Behind::Numbered(table) => {
+                let name = format!("{}{ROW_NUMBER}", relation.name);
+                self.read_table(relation, &name, Arc::clone(table) as _, scan)
             }
         }
+    }
+
+    /// A table as this role sees it. `name` is what the catalog finds it by.
+    fn read_table(
+        &self,
+        relation: &Relation,
+        name: &str,
+        table: Arc<dyn TableProvider>,
+        scan: TableScan,
+    ) -> Result<LogicalPlan> {
+        let readable = self.readable(relation)?;
+        if let Some(rows) = self.visible_rows(relation, name)? {
+            return inlined(rows, scan);
+        }
+        let provider: Arc<dyn TableProvider> = match readable {
+            Some(readable) => Arc::new(SomeColumns { table, relation: relation.clone(), readable }),
+            None => table,
+        };
+        Ok(LogicalPlan::TableScan(TableScan { source: provider_as_source(provider), ..scan }))
     }
 
     /// The columns of a table that may be read; `None`: all.
@@ -264,13 +278,13 @@ impl Rights {
     }
 
     /// The rows that policies leave; `None`: all.
-    fn visible_rows(&self, relation: &Relation) -> Result<Option<LogicalPlan>> {
+    fn visible_rows(&self, relation: &Relation, found_by: &str) -> Result<Option<LogicalPlan>> {
         if self.sees_all_rows(relation) || self.inside == Some(relation.id) {
             return Ok(None);
         }
         let planner = self.planner.get().ok_or_else(|| Error::internal("a table was read before the start"))?;
-        let (schema, name) = (quoted(&relation.schema), quoted(&relation.name));
-        let sql = format!("SELECT * FROM {schema}.{name} AS {name} WHERE {}", self.condition(relation));
+        let (schema, found_by, name) = (quoted(&relation.schema), quoted(found_by), quoted(&relation.name));
+        let sql = format!("SELECT * FROM {schema}.{found_by} AS {name} WHERE {}", self.condition(relation));
         // Tables are found in memory: nothing waits.
         let planned = planner.create_logical_plan(&sql).now_or_never();
         let plan = planned.ok_or_else(|| Error::internal("planning a policy waits"))?.map_err(|error| {
@@ -303,7 +317,7 @@ impl Rights {
 
     fn write(&self, write: DmlStatement) -> Result<DmlStatement> {
         let Some(provider) = Guarded::behind(&write.target) else { return Ok(write) };
-        let Some(Guarded { relation, behind }) = provider.downcast_ref() else { return Ok(write) };
+        let Some(Guarded { relation, behind, .. }) = provider.downcast_ref() else { return Ok(write) };
         let wanted: &[Privilege] = match write.op {
             WriteOp::Insert(_) | WriteOp::Ctas => &[Privilege::Insert],
             WriteOp::Delete => &[Privilege::Delete],
@@ -318,7 +332,7 @@ impl Rights {
                 let table = Arc::clone(table) as Arc<dyn TableProvider>;
                 Ok(DmlStatement { target: provider_as_source(table), ..write })
             }
-            Behind::View { .. } => Ok(write),
+            Behind::Numbered(_) | Behind::View { .. } => Ok(write),
         }
     }
 

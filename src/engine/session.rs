@@ -22,16 +22,17 @@ use crate::engine::headings::Headings;
 use crate::engine::identity::Identity;
 use crate::engine::login::Place;
 use crate::engine::rights::Rights;
+use crate::engine::row_changes::RowChange;
 use crate::engine::settings::Settings;
 use crate::engine::spare::Spare;
 use crate::engine::statement::{Own, Parsed};
 use crate::engine::suggestions::with_suggestion;
 use crate::engine::{
     Answer, Engine, Rows, Run, Statement, Transaction, definitions, headings, parameters, pg_catalog, pg_functions,
-    statement,
+    rules, statement,
 };
 use crate::error::{Error, Kind, Result};
-use crate::storage::{Role, RoleId};
+use crate::storage::{Role, RoleId, Rules};
 
 /// One connection.
 pub struct Session {
@@ -75,6 +76,10 @@ struct Planned {
     plan: LogicalPlan,
     /// The query of a CREATE VIEW as it was written.
     view: Option<String>,
+    /// The plan is a query that says which rows change, and how.
+    change: Option<RowChange>,
+    /// Of the table that the plan creates.
+    rules: Rules,
     /// What was planned, to be planned anew once the store has moved on: a plan reads the state that it was made for.
     sql: Sql,
     generation: u64,
@@ -182,12 +187,18 @@ impl Session {
         }
         refuse(&sql)?;
         let view = view_query(&sql);
+        let rules = rules::take(&mut sql);
+        let change = RowChange::of(self, &mut sql)?;
         let headings = headings(&mut sql);
         let generation = self.engine.store.generation();
         let (plan, parameters, columns) = self.plan((*sql).clone(), parameter_types.to_vec(), &Run::new().0).await?;
         let columns = columns.map(|columns| headings.over(columns));
+        let columns = match &change {
+            Some(change) => change.returned(columns),
+            None => columns,
+        };
         let role = self.identity().current_role;
-        let work = Work::Plan(Box::new(Planned { plan, view, sql: *sql, generation, role }));
+        let work = Work::Plan(Box::new(Planned { plan, view, change, rules, sql: *sql, generation, role }));
         Ok(Prepared(Arc::new(Inner { text, work, columns, parameters })))
     }
 
@@ -215,7 +226,7 @@ impl Session {
     /// Runs a prepared statement with its parameters.
     pub async fn execute(&self, prepared: &Prepared, parameters: Vec<ScalarValue>, run: &Run) -> Result<Answer> {
         self.note_run(&prepared.0.text);
-        let (plan, view) = match &prepared.0.work {
+        let planned = match &prepared.0.work {
             Work::Own(own) => {
                 if self.transaction() == Transaction::Failed && !own.ends_failure() {
                     return Err(failed_block());
@@ -229,15 +240,19 @@ impl Session {
                 if self.transaction() == Transaction::Failed {
                     return Err(failed_block());
                 }
-                (self.current_plan(prepared, planned, run).await?, &planned.view)
+                planned
             }
         };
-        let plan = if parameters.is_empty() { plan } else { plan.with_param_values(parameters)? };
+        if let Some(change) = &planned.change {
+            return self.try_change(prepared, planned, change, parameters, run).await;
+        }
+        let plan = self.current_plan(prepared, planned, run).await?;
+        let (plan, view) = (with_values(plan, parameters)?, &planned.view);
         match plan {
             LogicalPlan::Ddl(definition) => {
                 self.may_write(&definitions::spoken(definition.name()).replace("MEMORY ", "").replace("CATALOG ", ""))?;
                 self.note_write();
-                definitions::run(self, definition, view.as_deref(), run).await
+                definitions::run(self, definition, view.as_deref(), &planned.rules, run).await
             }
             LogicalPlan::Dml(write) => Ok(Answer::Done(format!("INSERT 0 {}", self.write(write, run).await?))),
             LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => {
@@ -251,6 +266,28 @@ impl Session {
         }
     }
 
+    /// Changes rows, and begins again where somebody else was faster.
+    async fn try_change(
+        &self,
+        prepared: &Prepared,
+        planned: &Planned,
+        change: &RowChange,
+        parameters: Vec<ScalarValue>,
+        run: &Run,
+    ) -> Result<Answer> {
+        self.may_write(change.word())?;
+        change.check_rights(self)?;
+        self.note_write();
+        let mut tries = 1;
+        loop {
+            let plan = with_values(self.current_plan(prepared, planned, run).await?, parameters.clone())?;
+            match self.change_rows(change, plan, prepared.columns(), run).await {
+                Err(error) if error.kind == Kind::Conflict && tries < MOST_TRIES => tries += 1,
+                done => return done,
+            }
+        }
+    }
+
     /// The plan as the store is now: made anew if something was committed since, or somebody else asks. What it returns stays what it was.
     async fn current_plan(&self, prepared: &Prepared, planned: &Planned, run: &Run) -> Result<LogicalPlan> {
         let role = self.identity().current_role;
@@ -259,6 +296,10 @@ impl Session {
         }
         let declared = prepared.parameters().iter().cloned().map(Some).collect();
         let (plan, _, columns) = self.plan(planned.sql.clone(), declared, run).await?;
+        let columns = match &planned.change {
+            Some(change) => change.returned(columns),
+            None => columns,
+        };
         let types = |columns: Option<&SchemaRef>| {
             columns.map(|columns| columns.fields().iter().map(|field| field.data_type().clone()).collect::<Vec<_>>())
         };
@@ -329,6 +370,13 @@ impl Session {
     pub fn statement_timeout(&self) -> Option<Duration> {
         lock(&self.settings).statement_timeout()
     }
+}
+
+/// So often a change of rows is begun that others keep changing too.
+const MOST_TRIES: usize = 10;
+
+fn with_values(plan: LogicalPlan, parameters: Vec<ScalarValue>) -> Result<LogicalPlan> {
+    if parameters.is_empty() { Ok(plan) } else { Ok(plan.with_param_values(parameters)?) }
 }
 
 /// A lock whose holder panicked still guards good data: every change under it is one assignment.

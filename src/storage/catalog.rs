@@ -164,6 +164,7 @@ pub struct Relation {
     pub comment: Option<String>,
     /// By column; not all have one.
     pub column_comments: BTreeMap<String, String>,
+    pub rules: Rules,
     pub owner: RoleId,
     /// Whether its policies hold for whoever does not own it.
     pub row_security: bool,
@@ -174,6 +175,29 @@ pub struct Relation {
     pub version: u64,
     /// The earliest version whose files are all there.
     pub readable_from: u64,
+}
+
+/// What the rows of a table are held to, as SQL has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// By column: what it gets where an INSERT gives nothing.
+    pub defaults: BTreeMap<String, String>,
+    /// By the name of the constraint: what no row may make false.
+    pub checks: BTreeMap<String, String>,
+}
+
+impl Rules {
+    /// The columns with these rules beside them, as they are stored: in the metadata of the schema.
+    pub fn beside(&self, columns: &Schema) -> Result<Schema> {
+        let mut metadata = columns.metadata().clone();
+        for (key, rules) in [(DEFAULTS, &self.defaults), (CHECKS, &self.checks)] {
+            match rules.is_empty() {
+                true => metadata.remove(key),
+                false => metadata.insert(key.to_owned(), serde_json::to_string(rules)?),
+            };
+        }
+        Ok(Schema::new_with_metadata(columns.fields().clone(), metadata))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,15 +247,15 @@ impl Relation {
         }
     }
 
-    /// Columns of this table with the comments that it has on them, as they are stored.
-    pub(super) fn with_comments(&self, columns: &Schema) -> Result<Schema> {
+    /// Columns of this table with the comments and rules that it has on them, as they are stored.
+    pub(super) fn described(&self, columns: &Schema) -> Result<Schema> {
         let comments = self.column_comments.iter().filter(|(column, _)| columns.field_with_name(column).is_ok());
         let comments: BTreeMap<&String, &String> = comments.collect();
         let metadata = match comments.is_empty() {
             true => HashMap::new(),
             false => HashMap::from([(COMMENTS.to_owned(), serde_json::to_string(&comments)?)]),
         };
-        Ok(Schema::new_with_metadata(columns.fields().clone(), metadata))
+        self.rules.beside(&Schema::new_with_metadata(columns.fields().clone(), metadata))
     }
 
     fn stored(&self) -> impl Iterator<Item = Arc<Stored>> {
@@ -572,7 +596,7 @@ impl Rows<'_> {
         let Some((id, view_sql, columns, comment, versions, owner, row_security)) = row.optional()? else {
             return Ok(None);
         };
-        let (columns, column_comments) = columns_from(&columns)?;
+        let (columns, column_comments, rules) = columns_from(&columns)?;
         let (past, files): (Vec<DataFile>, Vec<DataFile>) =
             self.files(TableId(id))?.into_iter().partition(|file| file.removed.is_some());
         Ok(Some(Relation {
@@ -588,6 +612,7 @@ impl Rows<'_> {
             columns,
             comment,
             column_comments,
+            rules,
             files: files.into(),
             past: past.into(),
             version: versions.0.cast_unsigned(),
@@ -697,22 +722,26 @@ pub(super) fn comment_on_column(
         Some(text) => comments.insert(column.to_owned(), text.to_owned()),
         None => comments.remove(column),
     };
-    let columns = Relation { column_comments: comments, ..relation.clone() }.with_comments(&relation.columns)?;
+    let columns = Relation { column_comments: comments, ..relation.clone() }.described(&relation.columns)?;
     tx.execute("UPDATE relations SET columns = ?2 WHERE id = ?1", params![relation.id, columns_to(&columns)?])?;
     Ok(())
 }
 
-/// Where in the metadata of a relation's schema the comments on its columns are.
+/// Where in the metadata of a relation's schema the comments on its columns are, and its rules.
 const COMMENTS: &str = "cohort.comments";
+const DEFAULTS: &str = "cohort.defaults";
+const CHECKS: &str = "cohort.checks";
 
-/// The columns of a relation and the comments on them.
-pub(super) fn columns_from(bytes: &[u8]) -> Result<(SchemaRef, BTreeMap<String, String>)> {
+/// The columns of a relation, the comments on them and its rules.
+pub(super) fn columns_from(bytes: &[u8]) -> Result<(SchemaRef, BTreeMap<String, String>, Rules)> {
     let stream = StreamReader::try_new(bytes, None)
         .map_err(|error| Error::corrupt(format!("the columns of a relation could not be read: {error}")))?;
     let schema = stream.schema();
-    let Some(comments) = schema.metadata().get(COMMENTS) else { return Ok((schema, BTreeMap::new())) };
     let mut metadata = schema.metadata().clone();
-    metadata.remove(COMMENTS);
-    let columns = Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata));
-    Ok((columns, serde_json::from_str(comments)?))
+    let mut take = |key: &str| match metadata.remove(key) {
+        Some(json) => serde_json::from_str(&json),
+        None => Ok(BTreeMap::new()),
+    };
+    let (comments, rules) = (take(COMMENTS)?, Rules { defaults: take(DEFAULTS)?, checks: take(CHECKS)? });
+    Ok((Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata)), comments, rules))
 }

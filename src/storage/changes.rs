@@ -82,7 +82,7 @@ impl Store {
             tx.execute("UPDATE relations SET version = ?2 WHERE id = ?1", params![table.0, version.cast_signed()])?;
             if let Some(columns) = &new_columns {
                 let sql = "UPDATE relations SET columns = ?2 WHERE id = ?1";
-                tx.execute(sql, params![table.0, columns_to(&old.with_comments(columns)?)?])?;
+                tx.execute(sql, params![table.0, columns_to(&old.described(columns)?)?])?;
             }
             let sql = "UPDATE table_files SET removed = ?3 WHERE table_id = ?1 AND name = ?2";
             for file in &gone {

@@ -91,7 +91,7 @@ impl Store {
                        WHERE table_id = ?1 AND version <= ?2 AND columns IS NOT NULL ORDER BY version DESC LIMIT 1";
             let bytes: Option<Vec<u8>> =
                 db.query_row(sql, params![table.0, version.cast_signed()], |row| row.get(0)).optional()?;
-            Ok(bytes.map(|bytes| columns_from(&bytes)).transpose()?.map(|(columns, _)| columns))
+            Ok(bytes.map(|bytes| columns_from(&bytes)).transpose()?.map(|(columns, ..)| columns))
         })
     }
 }

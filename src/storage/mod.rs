@@ -19,7 +19,7 @@ mod writer;
 pub use access::{
     Access, DefaultGrant, DefaultOn, Grant, Membership, Object, Policy, Privilege, Role, RoleId, Verifier,
 };
-pub use catalog::{DataFile, ModelRow, ModelVersion, Relation, RelationKind, RelationType, Status, TableId};
+pub use catalog::{DataFile, ModelRow, ModelVersion, Relation, RelationKind, RelationType, Rules, Status, TableId};
 pub use changes::{Change, ChangedRows, Replaces};
 pub use history::{Moment, TableVersion};
 pub use models::NewModel;
@@ -27,4 +27,4 @@ pub use numbered::{NumberedTable, ROW_BITS, ROW_NUMBER};
 pub use roles::{RoleChange, check_role_name};
 pub use store::{IfExists, Store};
 pub use table::{LakeTable, fill};
-pub use writer::TableWriter;
+pub use writer::{Check, TableWriter};

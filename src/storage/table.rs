@@ -22,13 +22,14 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::catalog::{DataFile, Relation, RelationKind, TableId};
 use super::store::{Store, display_name};
-use super::writer::TableWriter;
+use super::writer::{Check, TableWriter};
 use crate::error::{Error, Kind, Result};
 
 /// One version of a table. Queries planned on it read that version to their last row, whatever is committed meanwhile.
@@ -36,17 +37,23 @@ pub struct LakeTable {
     store: Arc<Store>,
     relation: Relation,
     id: TableId,
+    checks: Vec<Check>,
 }
 
 impl LakeTable {
     pub fn new(store: Arc<Store>, relation: Relation) -> Result<LakeTable> {
         match relation.kind {
-            RelationKind::Table(id) => Ok(LakeTable { store, relation, id }),
+            RelationKind::Table(id) => Ok(LakeTable { store, relation, id, checks: Vec::new() }),
             RelationKind::View { .. } => {
                 let name = display_name(&relation.schema, &relation.name);
                 Err(Error::new(Kind::NotReady, format!("\"{name}\" is not a table")))
             }
         }
+    }
+
+    /// Holds rows that are inserted to these.
+    pub fn with_checks(self, checks: Vec<Check>) -> Self {
+        Self { checks, ..self }
     }
 
     pub fn relation(&self) -> &Relation {
@@ -86,6 +93,20 @@ impl LakeTable {
         let file = self.plan_file(state, file).await?;
         let statistics = file.statistics.as_deref().cloned().unwrap_or_else(|| Statistics::new_unknown(&self.schema()));
         self.read(state, vec![FileGroup::new(vec![file])], statistics, projection, None)
+    }
+
+    /// All rows, in the order of the files and of the rows in them.
+    pub async fn rows_in_order(
+        &self,
+        state: &dyn Session,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let mut files = Vec::new();
+        for file in self.relation.files.iter() {
+            files.push(self.scan_file(state, file, None).await?.execute(0, Arc::clone(&context))?);
+        }
+        let rows = stream::iter(files).flatten();
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
 
     fn read(
@@ -178,7 +199,8 @@ impl TableProvider for LakeTable {
         let nullable = |field: &FieldRef| field.as_ref().clone().with_nullable(true);
         let accepts = Arc::new(Schema::new(self.schema().fields().iter().map(nullable).collect::<Fields>()));
         let columns = self.schema();
-        let sink = LakeSink { store: Arc::clone(&self.store), table: self.id, columns, accepts, overwrite };
+        let (store, checks) = (Arc::clone(&self.store), self.checks.clone());
+        let sink = LakeSink { store, table: self.id, columns, checks, accepts, overwrite };
         Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), None)))
     }
 }
@@ -188,6 +210,7 @@ struct LakeSink {
     store: Arc<Store>,
     table: TableId,
     columns: SchemaRef,
+    checks: Vec<Check>,
     accepts: SchemaRef,
     overwrite: bool,
 }
@@ -199,7 +222,8 @@ impl DataSink for LakeSink {
     }
 
     async fn write_all(&self, rows: SendableRecordBatchStream, _context: &Arc<TaskContext>) -> DFResult<u64> {
-        let writer = fill(self.store.writer(Arc::clone(&self.columns))?, rows).await?;
+        let writer = self.store.writer(Arc::clone(&self.columns))?.with_checks(self.checks.clone());
+        let writer = fill(writer, rows).await?;
         // No await between here and the answer: a cancelled INSERT has committed nothing.
         Ok(match self.overwrite {
             true => self.store.replace_rows(self.table, writer)?,

@@ -5,7 +5,7 @@ use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use datafusion::arrow::array::Array;
+use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
@@ -14,6 +14,7 @@ use datafusion::parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use datafusion::physical_plan::PhysicalExpr;
 
 use super::disk::{Draft, fresh_name};
 use crate::error::{Error, Kind, Result};
@@ -30,9 +31,19 @@ const ROW_GROUP_BYTES: usize = 128 << 20;
 pub struct TableWriter {
     dir: PathBuf,
     schema: SchemaRef,
+    checks: Vec<Check>,
     rows: u64,
     open: Option<OpenFile>,
     done: Vec<NewFile>,
+}
+
+/// A CHECK constraint: no row may make it false.
+#[derive(Debug, Clone)]
+pub struct Check {
+    pub table: String,
+    pub name: String,
+    /// Of the table's columns; boolean.
+    pub holds: Arc<dyn PhysicalExpr>,
 }
 
 #[derive(Debug)]
@@ -55,7 +66,13 @@ impl TableWriter {
     pub(super) fn new(dir: PathBuf, schema: SchemaRef) -> Result<Self> {
         // Find out now, not at the first row, that Parquet has no such type.
         ArrowSchemaConverter::new().convert(&schema).map_err(not_written)?;
-        Ok(Self { dir, schema, rows: 0, open: None, done: Vec::new() })
+        Ok(Self { dir, schema, checks: Vec::new(), rows: 0, open: None, done: Vec::new() })
+    }
+
+    /// Holds the rows to come to these.
+    pub fn with_checks(mut self, checks: Vec<Check>) -> Self {
+        self.checks = checks;
+        self
     }
 
     pub fn schema(&self) -> &SchemaRef {
@@ -72,6 +89,7 @@ impl TableWriter {
         if batch.num_rows() == 0 {
             return Ok(());
         }
+        self.checks.iter().try_for_each(|check| check.on(&batch))?;
         let mut file = match self.open.take() {
             Some(file) => file,
             None => OpenFile::create(&self.dir, &self.schema)?,
@@ -100,6 +118,19 @@ impl TableWriter {
     pub(super) fn into_files(mut self) -> Result<Vec<NewFile>> {
         self.finish()?;
         Ok(mem::take(&mut self.done))
+    }
+}
+
+impl Check {
+    fn on(&self, batch: &RecordBatch) -> Result<()> {
+        let holds = self.holds.evaluate(batch)?.into_array(batch.num_rows())?;
+        let is_false = holds.as_boolean_opt().is_some_and(|holds| holds.false_count() > 0);
+        if !is_false {
+            return Ok(());
+        }
+        let message =
+            format!("new row for relation \"{}\" violates check constraint \"{}\"", self.table, self.name);
+        Err(Error::new(Kind::CheckFailed, message))
     }
 }
 

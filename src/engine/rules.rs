@@ -1,0 +1,149 @@
+//! What a table holds its rows to: the defaults of its columns, and CHECK constraints.
+//!
+//! The catalog keeps them as SQL. DataFusion's planner knows of no CHECK, so they are taken out of a CREATE TABLE before it
+//! sees them.
+
+use std::collections::HashMap;
+
+use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::sql::parser::Statement as Sql;
+use datafusion::sql::sqlparser::ast::{self, ColumnOption, ObjectName, TableConstraint};
+use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::engine::Session;
+use crate::engine::dialect::DIALECT;
+use crate::engine::statement::{folded, syntax};
+use crate::error::{Error, Kind, Result};
+use crate::storage::{Check, Relation, Rules};
+
+/// Takes the rules out of a CREATE TABLE; other statements have none.
+pub(super) fn take(sql: &mut Sql) -> Rules {
+    let mut rules = Rules::default();
+    let Sql::Statement(statement) = sql else { return rules };
+    let ast::Statement::CreateTable(table) = statement.as_mut() else { return rules };
+    let of = table_name(&table.name);
+    let add_check = |rules: &mut Rules, name: Option<String>, column: Option<&str>, expr: &ast::Expr| {
+        let base = match column {
+            Some(column) => format!("{of}_{column}_check"),
+            None => format!("{of}_check"),
+        };
+        let name = name.unwrap_or_else(|| free_name(rules, &base));
+        rules.checks.insert(name, expr.to_string());
+    };
+    for column in &mut table.columns {
+        let name = folded(&column.name);
+        column.options.retain(|option| match &option.option {
+            ColumnOption::Default(expr) => {
+                rules.defaults.insert(name.clone(), expr.to_string());
+                false
+            }
+            ColumnOption::Check(check) => {
+                let given = option.name.as_ref().or(check.name.as_ref()).map(folded);
+                add_check(&mut rules, given, Some(&name), &check.expr);
+                false
+            }
+            _ => true,
+        });
+    }
+    table.constraints.retain(|constraint| match constraint {
+        TableConstraint::Check(check) => {
+            add_check(&mut rules, check.name.as_ref().map(folded), None, &check.expr);
+            false
+        }
+        _ => true,
+    });
+    rules
+}
+
+fn table_name(name: &ObjectName) -> String {
+    name.0.last().and_then(|part| part.as_ident()).map(folded).unwrap_or_default()
+}
+
+/// The name, or the first one with a number behind it that no CHECK has.
+pub(super) fn free_name(rules: &Rules, base: &str) -> String {
+    let numbered = (1..).map(|n| format!("{base}{n}"));
+    let mut names = std::iter::once(base.to_owned()).chain(numbered);
+    names.find(|name| !rules.checks.contains_key(name)).unwrap_or_default()
+}
+
+/// Refuses rules that could never be kept.
+pub(super) fn validate(state: &SessionState, rules: &Rules, columns: &Schema) -> Result<()> {
+    for (column, text) in &rules.defaults {
+        let field = columns.field_with_name(column).map_err(|_| unknown(column))?;
+        let expr = planned(state, text, &DFSchema::empty()).map_err(|error| {
+            let message = format!("the default of column \"{column}\" cannot be used: {error}");
+            Error { message, ..error }.hint("a default reads no columns and no tables")
+        })?;
+        expr.cast_to(field.data_type(), &DFSchema::empty())?;
+    }
+    let schema = DFSchema::try_from(columns.clone())?;
+    for (name, text) in &rules.checks {
+        let expr = planned(state, text, &schema)?;
+        match expr.get_type(&schema)? {
+            DataType::Boolean | DataType::Null => {}
+            other => {
+                let message = format!("argument of CHECK \"{name}\" must be type boolean, not {other}");
+                return Err(Error::new(Kind::WrongType, message));
+            }
+        }
+        state.create_physical_expr(expr, &schema).map_err(|error| {
+            let error = Error::from(error);
+            Error { message: format!("CHECK \"{name}\" cannot be used: {error}"), ..error }
+                .hint("a constraint reads the columns of one row, and no tables")
+        })?;
+    }
+    Ok(())
+}
+
+fn unknown(column: &str) -> Error {
+    Error::new(Kind::UnknownColumn, format!("column \"{column}\" does not exist"))
+}
+
+fn planned(state: &SessionState, text: &str, schema: &DFSchema) -> Result<Expr> {
+    Ok(state.create_logical_expr(text, schema)?)
+}
+
+/// The table's CHECK constraints, ready to be held against rows.
+pub(super) fn checks(planner: &SessionState, relation: &Relation) -> Result<Vec<Check>> {
+    let rules = &relation.rules.checks;
+    if rules.is_empty() {
+        return Ok(Vec::new());
+    }
+    let schema = DFSchema::try_from(relation.columns.as_ref().clone())?;
+    let check = |(name, text): (&String, &String)| {
+        let holds = planner.create_physical_expr(planned(planner, text, &schema)?, &schema)?;
+        Ok(Check { table: relation.name.clone(), name: name.clone(), holds })
+    };
+    rules.iter().map(check).collect()
+}
+
+/// What the planner of an INSERT puts where nothing is given.
+pub(super) fn defaults(planner: &SessionState, relation: &Relation) -> Result<HashMap<String, Expr>> {
+    let none = DFSchema::empty();
+    let default = |(column, text): (&String, &String)| Ok((column.clone(), planned(planner, text, &none)?));
+    relation.rules.defaults.iter().map(default).collect()
+}
+
+/// The value of a default now: what a column that is added gets in the rows that are there.
+pub(super) async fn value_now(session: &Session, text: &str, data_type: &DataType) -> Result<ScalarValue> {
+    let state = session.context.state();
+    let expr = planned(&state, text, &DFSchema::empty())?.cast_to(data_type, &DFSchema::empty())?;
+    let frame = session.context.read_empty()?.select([expr])?;
+    let batches = frame.collect().await?;
+    match batches.iter().find(|batch| batch.num_rows() > 0) {
+        Some(batch) => Ok(ScalarValue::try_from_array(batch.column(0), 0)?),
+        None => Err(Error::internal("a default has no value")),
+    }
+}
+
+impl Session {
+    /// The default of a column, as one would write it.
+    pub(super) fn default_of(&self, relation: &Relation, at: usize) -> Result<Option<ast::Expr>> {
+        let Some(text) = relation.rules.defaults.get(relation.columns.field(at).name()) else { return Ok(None) };
+        let parsed = Parser::new(&DIALECT).try_with_sql(text).and_then(|mut parser| parser.parse_expr());
+        parsed.map(Some).map_err(syntax)
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::{ResolvedTableReference, SchemaReference, TableReference};
 use datafusion::logical_expr::{CreateMemoryTable, CreateView, DdlStatement};
 use datafusion::sql::resolve::resolve_table_references;
@@ -14,7 +14,7 @@ use crate::engine::statement::parse_sql;
 use crate::engine::system_tables::SystemTables;
 use crate::engine::{Answer, Run, Session, rules};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{IfExists, Relation, RelationKind, RelationType, Rules, fill};
+use crate::storage::{IfExists, Relation, RelationKind, RelationType, Rules, TableId, fill};
 
 /// Runs a definition. `view` is the query of a CREATE VIEW as it was written, `rules` are those of a CREATE TABLE.
 pub async fn run(
@@ -171,12 +171,14 @@ async fn create_table(session: &Session, table: CreateMemoryTable, rules: &Rules
 }
 
 /// The schema a table is kept with: plain text for what is only another layout of text in memory.
-fn stored(schema: &SchemaRef) -> SchemaRef {
+pub(super) fn stored(schema: &SchemaRef) -> SchemaRef {
     let field = |field: &Arc<Field>| {
         let data_type = match field.data_type() {
             DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
             DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
             DataType::Null => DataType::Utf8,
+            // As fine as Postgres has them, and as other readers of the table's files do.
+            DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
             other => other.clone(),
         };
         Field::new(field.name(), data_type, field.is_nullable())
@@ -243,6 +245,24 @@ fn drop_relation(
 pub(super) fn resolve(session: &Session, name: &TableReference) -> ResolvedTableReference {
     let state = session.context.state();
     name.clone().resolve(CATALOG, &state.config_options().catalog.default_schema)
+}
+
+/// The stored table of that name.
+pub(super) fn the_table(session: &Session, name: &TableReference, verb: &str) -> Result<(TableId, Relation)> {
+    let name = resolve(session, name);
+    writable(&name)?;
+    let Some(relation) = session.engine.store.relation(&name.schema, &name.table)? else {
+        let known = session.engine.store.relations(&name.schema)?;
+        return Err(Error::new(Kind::UnknownTable, format!("relation \"{}\" does not exist", name.table))
+            .suggest(&name.table, known.iter().map(|relation| relation.name.as_str())));
+    };
+    match relation.kind {
+        RelationKind::Table(table) => Ok((table, relation)),
+        _ => {
+            let message = format!("cannot {verb} {} \"{}\"", relation.kind.of(), relation.name);
+            Err(Error::new(Kind::WrongObject, message).hint(format!("{verb} the table that it reads")))
+        }
+    }
 }
 
 fn is_virtual(schema: &str) -> bool {

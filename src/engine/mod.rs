@@ -9,6 +9,7 @@ mod barrier;
 mod block;
 mod bounded;
 mod catalog;
+mod compaction;
 mod copy;
 mod cursors;
 mod definitions;

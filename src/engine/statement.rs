@@ -278,6 +278,13 @@ pub(super) fn relation_named(parts: &[String]) -> Option<TableReference> {
     }
 }
 
+/// The relation whose name is at the parser's position.
+pub(super) fn relation(parser: &mut Parser) -> Result<TableReference> {
+    let name = parser.parse_object_name(false).map_err(syntax)?;
+    let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
+    relation_named(&parts).ok_or_else(|| Error::new(Kind::Syntax, format!("\"{name}\" is not a relation's name")))
+}
+
 /// A name with or without its schema, folded to lower case unless quoted.
 pub(super) fn model_name(parser: &mut Parser) -> Result<crate::models::ModelName> {
     let name = parser.parse_object_name(false).map_err(syntax)?;

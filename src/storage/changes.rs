@@ -1,12 +1,13 @@
 //! What happens to the rows of a table: each change is one commit, and makes one version.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::catalog::{DataFile, Relation, RelationKind, TableId, Touched, columns_to, table_dir};
+use super::catalog::{DataFile, Relation, RelationKind, Rules, TableId, Touched, columns_to, table_dir};
 use super::delta;
 use super::disk::{Stored, now_micros, sync_dir};
 use super::store::{Store, display_name};
@@ -21,8 +22,18 @@ pub struct Change {
     pub operation: &'static str,
     pub replaces: Replaces,
     pub rows: ChangedRows,
-    /// The table's columns from here on; `None`: as they were.
-    pub columns: Option<SchemaRef>,
+    /// What the table is from here on; `None`: what it was.
+    pub becomes: Option<Definition>,
+}
+
+/// A table without its rows.
+#[derive(Debug, Clone)]
+pub struct Definition {
+    pub columns: SchemaRef,
+    pub column_comments: BTreeMap<String, String>,
+    pub rules: Rules,
+    /// The version that it was made from. If there is a later one by then, it was made from the wrong one.
+    pub from: u64,
 }
 
 /// What the new rows take the place of.
@@ -33,8 +44,6 @@ pub enum Replaces {
     Everything,
     /// These files. If one of them is gone by then, somebody else has changed the same rows.
     Files(Vec<DataFile>),
-    /// All that this version has. If there is a later one by then, the change was made from the wrong rows.
-    Version(u64),
 }
 
 /// How many rows a change has made, changed and taken away.
@@ -45,12 +54,25 @@ pub struct ChangedRows {
     pub deleted: u64,
 }
 
+impl Change {
+    pub fn of_rows(table: TableId, operation: &'static str, replaces: Replaces) -> Self {
+        Self { table, operation, replaces, rows: ChangedRows::default(), becomes: None }
+    }
+}
+
+/// What [`Store::vacuum`] has deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vacuumed {
+    pub files: usize,
+    pub bytes: u64,
+}
+
 impl Store {
     /// Adds rows to a table and answers how many.
     pub fn append(&self, table: TableId, writer: TableWriter) -> Result<u64> {
         let inserted = writer.rows();
         let rows = ChangedRows { inserted, ..ChangedRows::default() };
-        self.change(Change { table, operation: "INSERT", replaces: Replaces::Nothing, rows, columns: None }, writer)?;
+        self.change(Change { rows, ..Change::of_rows(table, "INSERT", Replaces::Nothing) }, writer)?;
         Ok(inserted)
     }
 
@@ -58,8 +80,7 @@ impl Store {
     pub fn replace_rows(&self, table: TableId, writer: TableWriter) -> Result<u64> {
         let inserted = writer.rows();
         let rows = ChangedRows { inserted, deleted: self.table(table)?.rows(), ..ChangedRows::default() };
-        let replaces = Replaces::Everything;
-        self.change(Change { table, operation: "INSERT OVERWRITE", replaces, rows, columns: None }, writer)?;
+        self.change(Change { rows, ..Change::of_rows(table, "INSERT OVERWRITE", Replaces::Everything) }, writer)?;
         Ok(inserted)
     }
 
@@ -67,36 +88,69 @@ impl Store {
     pub fn change(&self, change: Change, writer: TableWriter) -> Result<()> {
         let columns = Arc::clone(writer.schema());
         let files = writer.into_files()?;
-        let Change { table, operation, replaces, rows, columns: new_columns } = change;
+        let Change { table, operation, replaces, rows, becomes } = change;
         let changed = self.catalog.commit(|tx| {
             let old = self.table(table)?;
+            if becomes.as_ref().is_some_and(|becomes| becomes.from != old.version) {
+                return Err(conflict(&old));
+            }
+            let new_columns = becomes.as_ref().map(|becomes| Arc::clone(&becomes.columns));
             if !same_columns(&columns, new_columns.as_ref().unwrap_or(&old.columns)) {
                 let message = format!("table \"{}\" has other columns than the rows written to it", old.name);
                 return Err(Error::new(Kind::WrongType, message));
             }
             let gone = gone(&old, replaces)?;
-            if files.is_empty() && gone.is_empty() && new_columns.is_none() {
+            if files.is_empty() && gone.is_empty() && becomes.is_none() {
                 return Ok((None, vec![]));
             }
             let version = old.version + 1;
             tx.execute("UPDATE relations SET version = ?2 WHERE id = ?1", params![table.0, version.cast_signed()])?;
-            if let Some(columns) = &new_columns {
-                let sql = "UPDATE relations SET columns = ?2 WHERE id = ?1";
-                tx.execute(sql, params![table.0, columns_to(&old.described(columns)?)?])?;
-            }
+            let described = match becomes {
+                None => old,
+                Some(Definition { columns, column_comments, rules, .. }) => {
+                    let new = Relation { columns, column_comments, rules, ..old };
+                    let sql = "UPDATE relations SET columns = ?2 WHERE id = ?1";
+                    tx.execute(sql, params![table.0, columns_to(&new.described(&new.columns)?)?])?;
+                    new
+                }
+            };
             let sql = "UPDATE table_files SET removed = ?3 WHERE table_id = ?1 AND name = ?2";
             for file in &gone {
                 tx.prepare(sql)?.execute(params![table.0, file.name(), version.cast_signed()])?;
             }
             let added = self.name_files(tx, table, version, files)?;
             record_version(tx, table, version, operation, rows, new_columns.as_deref())?;
-            let new = old.next(version, added, &gone, new_columns);
+            let new = described.next(version, added, &gone);
             Ok((Some(new.clone()), vec![Touched::Rows(Box::new(new))]))
         })?;
         if let Some(relation) = changed {
             self.publish(&relation);
         }
         Ok(())
+    }
+
+    /// Deletes what only versions need that were no longer the last one at `before`, in microseconds since 1970, UTC. Files
+    /// that somebody reads stay until they have been read.
+    pub fn vacuum(&self, table: TableId, before: i64) -> Result<Vacuumed> {
+        self.catalog.commit(|tx| {
+            let relation = self.table(table)?;
+            let sql = "SELECT max(version) FROM table_versions WHERE table_id = ?1 AND committed <= ?2";
+            let last: Option<i64> = tx.query_row(sql, params![table.0, before], |row| row.get(0))?;
+            let last = last.map_or(0, i64::cast_unsigned);
+            let is_gone = |file: &&DataFile| file.removed.is_some_and(|removed| removed <= last);
+            let gone: Vec<&DataFile> = relation.past.iter().filter(is_gone).collect();
+            let vacuumed = Vacuumed { files: gone.len(), bytes: gone.iter().map(|file| file.bytes).sum() };
+            let Some(readable_from) = gone.iter().filter_map(|file| file.removed).max() else {
+                return Ok((vacuumed, vec![]));
+            };
+            for file in gone {
+                let sql = "DELETE FROM table_files WHERE table_id = ?1 AND name = ?2";
+                tx.execute(sql, params![table.0, file.name()])?;
+            }
+            let sql = "UPDATE relations SET readable_from = ?2 WHERE id = ?1";
+            tx.execute(sql, params![table.0, readable_from.cast_signed()])?;
+            Ok((vacuumed, vec![Touched::Relation(relation.schema, relation.name)]))
+        })
     }
 
     /// Moves finished files to their table and names them. The last step of a change: they are the commit's now.
@@ -136,7 +190,7 @@ impl Store {
         Ok(named)
     }
 
-    pub(super) fn table(&self, table: TableId) -> Result<Relation> {
+    pub fn table(&self, table: TableId) -> Result<Relation> {
         let schemas = self.catalog.show();
         let mut relations = schemas.values().flat_map(|contents| contents.relations.values());
         relations.find(|relation| relation.kind == RelationKind::Table(table)).cloned().ok_or_else(|| {
@@ -147,7 +201,7 @@ impl Store {
 
 impl Relation {
     /// The table after a change: `added` are new in `version`, `gone` are in it no more.
-    fn next(mut self, version: u64, added: Vec<DataFile>, gone: &[DataFile], columns: Option<SchemaRef>) -> Self {
+    fn next(mut self, version: u64, added: Vec<DataFile>, gone: &[DataFile]) -> Self {
         let is_gone = |file: &DataFile| gone.iter().any(|gone| Arc::ptr_eq(&gone.stored, &file.stored));
         if !gone.is_empty() {
             let removed = gone.iter().map(|file| DataFile { removed: Some(version), ..file.clone() });
@@ -155,7 +209,6 @@ impl Relation {
         }
         let kept = self.files.iter().filter(|file| gone.is_empty() || !is_gone(file)).cloned();
         self.files = kept.chain(added).collect();
-        self.columns = columns.unwrap_or(self.columns);
         self.version = version;
         self
     }
@@ -163,25 +216,23 @@ impl Relation {
 
 /// The files that a change takes away, or the conflict that keeps it from doing so.
 fn gone(table: &Relation, replaces: Replaces) -> Result<Vec<DataFile>> {
-    let conflict = || {
-        let name = display_name(&table.schema, &table.name);
-        Error::new(Kind::Conflict, format!("could not change table \"{name}\": somebody else changed the same rows"))
-            .hint("run the statement again")
-    };
     match replaces {
         Replaces::Nothing => Ok(Vec::new()),
         Replaces::Everything => Ok(table.files.to_vec()),
-        Replaces::Version(version) if version != table.version => Err(conflict()),
-        Replaces::Version(_) => Ok(table.files.to_vec()),
         Replaces::Files(files) => {
-            let there: std::collections::HashSet<_> =
-                table.files.iter().map(|file| Arc::as_ptr(&file.stored)).collect();
+            let there: HashSet<_> = table.files.iter().map(|file| Arc::as_ptr(&file.stored)).collect();
             match files.iter().all(|file| there.contains(&Arc::as_ptr(&file.stored))) {
                 true => Ok(files),
-                false => Err(conflict()),
+                false => Err(conflict(table)),
             }
         }
     }
+}
+
+fn conflict(table: &Relation) -> Error {
+    let name = display_name(&table.schema, &table.name);
+    Error::new(Kind::Conflict, format!("could not change table \"{name}\": somebody else changed it at the same time"))
+        .hint("run the statement again")
 }
 
 /// Writes the row that says how a version came about. Its time is after that of the version before.

@@ -20,7 +20,7 @@ pub use access::{
     Access, DefaultGrant, DefaultOn, Grant, Membership, Object, Policy, Privilege, Role, RoleId, Verifier,
 };
 pub use catalog::{DataFile, ModelRow, ModelVersion, Relation, RelationKind, RelationType, Rules, Status, TableId};
-pub use changes::{Change, ChangedRows, Replaces};
+pub use changes::{Change, ChangedRows, Definition, Replaces};
 pub use history::{Moment, TableVersion};
 pub use models::NewModel;
 pub use numbered::{NumberedTable, ROW_BITS, ROW_NUMBER};

@@ -83,6 +83,11 @@ impl TableWriter {
         self.rows
     }
 
+    /// How many files are finished.
+    pub fn files(&self) -> usize {
+        self.done.len()
+    }
+
     /// Adds rows, their columns by position, turned into the types of the table.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let batch = fit(batch, &self.schema)?;
@@ -104,6 +109,12 @@ impl TableWriter {
             false => self.open = Some(file),
         }
         Ok(())
+    }
+
+    /// Refuses rows that it would refuse to write.
+    pub fn verify(&self, batch: &RecordBatch) -> Result<()> {
+        let batch = fit(batch, &self.schema)?;
+        self.checks.iter().try_for_each(|check| check.on(&batch))
     }
 
     /// Closes and syncs the last file. A commit does this too; done before, it keeps the commit short.

@@ -171,7 +171,7 @@ impl Job {
             return Err(Error::cancelled());
         }
         let table = self.table()?;
-        let change = Change { table, operation: spec.word(), replaces, rows, columns: None };
+        let change = Change { rows, ..Change::of_rows(table, spec.word(), replaces) };
         crate::engine::work::not_in_the_way(|| self.store.change(change, writer))
     }
 

@@ -8,6 +8,8 @@ mod apply;
 mod merge;
 mod query;
 
+pub(super) use query::quoted;
+
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
@@ -17,9 +19,10 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement as Sql;
 use datafusion::sql::sqlparser::ast;
 
-use crate::engine::{Session, definitions};
+use crate::engine::Session;
+use crate::engine::definitions::the_table;
 use crate::error::{Error, Kind, Result};
-use crate::storage::{Privilege, Relation, RelationKind, Store};
+use crate::storage::{Privilege, Relation, Store};
 
 /// What the columns of the query mean. First is the row's number, except in an INSERT; then the action in a MERGE; then the
 /// new values; and at last what is returned.
@@ -112,17 +115,7 @@ fn target(session: &Session, name: &ast::ObjectName, verb: &str) -> Result<Relat
     let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(super::statement::folded).collect();
     let reference = super::statement::relation_named(&parts)
         .ok_or_else(|| Error::new(Kind::Syntax, format!("\"{name}\" is not a table's name")))?;
-    let name = definitions::resolve(session, &reference);
-    definitions::refuse_virtual(&name.schema)?;
-    match session.engine.store.relation(&name.schema, &name.table)? {
-        Some(relation) if matches!(relation.kind, RelationKind::Table(_)) => Ok(relation),
-        Some(relation) => Err(Error::new(
-            Kind::WrongObject,
-            format!("cannot {verb} {} \"{}\"", relation.kind.of(), relation.name),
-        )
-        .hint(format!("{verb} the table that it reads"))),
-        None => Err(Error::new(Kind::UnknownTable, format!("relation \"{}\" does not exist", name.table))),
-    }
+    Ok(the_table(session, &reference, verb)?.1)
 }
 
 /// The table as the query of a change reads it, which is the state that is changed.

@@ -287,7 +287,7 @@ pub(super) fn value_name(at: usize) -> String {
     format!("\0value{at}")
 }
 
-pub(super) fn quoted(name: &str) -> Ident {
+pub(in crate::engine) fn quoted(name: &str) -> Ident {
     Ident::with_quote('"', name)
 }
 

@@ -2,6 +2,7 @@
 
 mod alter_model;
 mod alter_role;
+mod alter_table;
 mod comment;
 mod copy;
 mod create_model;
@@ -22,6 +23,8 @@ mod set_role;
 mod show;
 mod show_models;
 mod transaction;
+mod truncate;
+mod vacuum;
 
 pub(in crate::engine) use create_model::CreateModel;
 
@@ -46,11 +49,15 @@ pub const STATEMENTS: &[&dyn Grammar] = &[
     &owner::ReassignGrammar,
     &refresh_model::Grammar,
     &rename::Grammar,
+    &alter_table::Grammar,
     &grant::RevokeGrammar,
     &set_role::Grammar,
     &show_models::Grammar,
     &show::Grammar,
     &transaction::Grammar,
+    &truncate::Grammar,
+    &vacuum::Grammar,
+    &vacuum::OptimizeGrammar,
     &set::Grammar,
     &cursor::Grammar,
     &prepare::Grammar,

@@ -7,7 +7,7 @@ use datafusion::common::TableReference;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::engine::definitions::{refuse_virtual, resolve};
-use crate::engine::statement::{self, Own, at_words, folded, relation_named, syntax, take_words};
+use crate::engine::statement::{self, Own, at_words, folded, relation, syntax, take_words};
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
 use crate::storage::RelationType;
@@ -24,7 +24,7 @@ struct Rename {
 
 impl statement::Grammar for Grammar {
     fn name(&self) -> &'static str {
-        "ALTER TABLE"
+        "ALTER TABLE RENAME"
     }
 
     fn doc(&self) -> &'static str {
@@ -45,7 +45,7 @@ impl statement::Grammar for Grammar {
         parser.next_token();
         parser.next_token();
         let if_exists = take_words(parser, &["IF", "EXISTS"]);
-        let name = parser.parse_object_name(false).map_err(syntax)?;
+        let relation = relation(parser)?;
         if !take_words(parser, &["RENAME", "TO"]) {
             // Another ALTER TABLE.
             while parser.index() > start {
@@ -53,9 +53,6 @@ impl statement::Grammar for Grammar {
             }
             return Ok(None);
         }
-        let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
-        let relation = relation_named(&parts)
-            .ok_or_else(|| Error::new(Kind::Syntax, format!("\"{name}\" is not a relation's name")))?;
         let new_name = folded(&parser.parse_identifier().map_err(syntax)?);
         Ok(Some(Arc::new(Rename { kind, relation, if_exists, new_name })))
     }

@@ -1,0 +1,73 @@
+//! Many small files of a table become few large ones, while others read and write it.
+
+use std::sync::Arc;
+
+use datafusion::execution::session_state::SessionState;
+use futures::TryStreamExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::work::not_in_the_way;
+use crate::error::{Error, Kind, Result};
+use crate::storage::{Change, DataFile, LakeTable, Relation, Replaces, Store, TableId};
+
+/// A file with fewer rows, and fewer bytes, is small.
+const SMALL_ROWS: u64 = 1 << 19;
+const SMALL_BYTES: u64 = 64 << 20;
+
+/// With so many small files a table is compacted without being asked.
+pub(super) const MANY: usize = 64;
+
+pub(super) fn small_files(relation: &Relation) -> Vec<DataFile> {
+    let is_small = |file: &&DataFile| file.rows < SMALL_ROWS && file.bytes < SMALL_BYTES;
+    relation.files.iter().filter(is_small).cloned().collect()
+}
+
+/// Writes the small files of a table into as few as there need be, and answers how many there were and are; `None`: there
+/// is nothing to do. Rows that come meanwhile stay where they are. Where somebody changes the same files meanwhile the
+/// work was for nothing, and is done again.
+pub(super) async fn compact(
+    store: &Arc<Store>,
+    table: TableId,
+    state: &SessionState,
+    cancel: &CancellationToken,
+) -> Result<Option<(usize, usize)>> {
+    const TRIES: usize = 5;
+    for _ in 0..TRIES {
+        match once(store, table, state, cancel).await {
+            Err(error) if error.kind == Kind::Conflict => {}
+            done => return done,
+        }
+    }
+    Err(Error::new(Kind::Conflict, "the table changes faster than it can be compacted").hint("run OPTIMIZE again later"))
+}
+
+async fn once(
+    store: &Arc<Store>,
+    table: TableId,
+    state: &SessionState,
+    cancel: &CancellationToken,
+) -> Result<Option<(usize, usize)>> {
+    let relation = store.table(table)?;
+    let small = small_files(&relation);
+    if small.len() < 2 {
+        return Ok(None);
+    }
+    let part = Relation { files: small.clone().into(), ..relation };
+    let columns = Arc::clone(&part.columns);
+    let lake = LakeTable::new(Arc::clone(store), part)?;
+    let mut rows = lake.rows_in_order(state, state.task_ctx()).await?;
+    let mut writer = store.writer(columns)?;
+    while let Some(batch) = rows.try_next().await? {
+        if cancel.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        writer.write(&batch)?;
+    }
+    let from = small.len();
+    not_in_the_way(|| {
+        writer.finish()?;
+        let to = writer.files();
+        store.change(Change::of_rows(table, "OPTIMIZE", Replaces::Files(small)), writer)?;
+        Ok(Some((from, to)))
+    })
+}

@@ -13,6 +13,7 @@ use crate::engine::guarded::{Behind, Guarded};
 use crate::engine::rules;
 use crate::engine::statement::parse_sql;
 use crate::engine::system_tables::SystemTables;
+use crate::engine::versions::Wanted;
 use crate::error::{Error, Result};
 use crate::storage::{LakeTable, NumberedTable, ROW_NUMBER, Relation, RelationKind, Store};
 
@@ -120,7 +121,7 @@ impl Debug for Schema {
 
 impl Schema {
     /// The relation, to be used by whoever may: see [`Guarded`].
-    async fn provider(&self, relation: Relation) -> Result<Arc<dyn TableProvider>> {
+    async fn provider(&self, relation: Relation, found_by: &str) -> Result<Arc<dyn TableProvider>> {
         let mut defaults = HashMap::new();
         let behind = match &relation.kind {
             RelationKind::Table(_) => {
@@ -133,7 +134,7 @@ impl Schema {
                 Behind::View { sql: sql.clone(), columns: Arc::clone(plan.schema().inner()), plan }
             }
         };
-        Ok(Arc::new(Guarded { relation, behind, defaults }))
+        Ok(Arc::new(Guarded { relation, found_by: found_by.to_owned(), behind, defaults }))
     }
 
     fn planner(&self) -> Result<&SessionState> {
@@ -143,7 +144,9 @@ impl Schema {
     /// The same with its rows' numbers, for whoever may change them.
     fn numbered(&self, relation: Relation) -> Result<Arc<dyn TableProvider>> {
         let table = Arc::new(LakeTable::new(Arc::clone(&self.store), relation.clone())?);
-        Ok(Arc::new(Guarded { relation, behind: Behind::Numbered(Arc::new(NumberedTable::new(table))), defaults: HashMap::new() }))
+        let found_by = format!("{}{ROW_NUMBER}", relation.name);
+        let behind = Behind::Numbered(Arc::new(NumberedTable::new(table)));
+        Ok(Arc::new(Guarded { relation, found_by, behind, defaults: HashMap::new() }))
     }
 }
 
@@ -161,14 +164,20 @@ impl SchemaProvider for Schema {
                 None => Ok(None),
             };
         }
+        if let Some((table, wanted)) = Wanted::parse(name) {
+            return match self.store.relation(&self.name, table)? {
+                Some(relation) => Ok(Some(self.provider(wanted.of(&self.store, &relation)?, name).await?)),
+                None => Ok(None),
+            };
+        }
         match self.store.relation(&self.name, name)? {
-            Some(relation) => Ok(Some(self.provider(relation).await?)),
+            Some(relation) => Ok(Some(self.provider(relation, name).await?)),
             None => Ok(None),
         }
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        let name = name.strip_suffix(ROW_NUMBER).unwrap_or(name);
+        let name = name.split('\0').next().unwrap_or(name);
         self.store.relation(&self.name, name).is_ok_and(|relation| relation.is_some())
     }
 }

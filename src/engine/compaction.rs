@@ -38,7 +38,8 @@ pub(super) async fn compact(
             done => return done,
         }
     }
-    Err(Error::new(Kind::Conflict, "the table changes faster than it can be compacted").hint("run OPTIMIZE again later"))
+    Err(Error::new(Kind::Conflict, "the table changes faster than it can be compacted")
+        .hint("run OPTIMIZE again later"))
 }
 
 async fn once(

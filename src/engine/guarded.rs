@@ -27,6 +27,8 @@ use crate::storage::{LakeTable, NumberedTable, ROW_NUMBER, Relation};
 #[derive(Debug)]
 pub struct Guarded {
     pub relation: Relation,
+    /// What the catalog found it by: an earlier version, or a table with its rows' numbers, has a name of its own there.
+    pub found_by: String,
     pub behind: Behind,
     /// Of its columns, for the planner of an INSERT.
     pub defaults: HashMap<String, Expr>,

@@ -52,6 +52,7 @@ mod stoppable;
 mod suggestions;
 mod system_tables;
 mod text_casts;
+mod versions;
 mod wildcards;
 mod work;
 

@@ -4,24 +4,30 @@ use std::cell::RefCell;
 use std::fmt::{self, Debug};
 use std::sync::{Arc, OnceLock};
 
-use datafusion::common::DFSchema;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::{DFSchema, TableReference};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement as Sql;
 use datafusion::sql::sqlparser::ast::{self, Ident, TableAlias, TableFactor};
+use datafusion::sql::sqlparser::parser::Parser;
 use futures::FutureExt;
 
+use crate::engine::catalog::CATALOG;
+use crate::engine::dialect::DIALECT;
 use crate::engine::fitted::must_get_model;
 use crate::engine::guarded::{Note, Says};
 use crate::engine::identity::Identity;
-use crate::engine::rights::Rights;
+use crate::engine::rights::{Rights, quoted};
+use crate::engine::statement::syntax;
 use crate::engine::statements::CreateModel;
+use crate::engine::versions::{self, Wanted};
 use crate::error::{Error, Kind, Result};
-use crate::functions::{Call, Planner, function};
+use crate::functions::{Call, Moment, Planner, function};
 use crate::models::{Fitted, ModelName, Registry};
-use crate::storage::Store;
+use crate::storage::{self, Privilege, Store};
 
 /// Plans the relations of [`crate::functions::FUNCTIONS`].
 pub struct FunctionPlanner {
@@ -136,6 +142,35 @@ impl Planner for Context<'_> {
         }
     }
 
+    fn table_at(&mut self, table: &str, moment: Moment) -> Result<LogicalPlan> {
+        let relation = self.relation(table)?;
+        versions::stored(&relation)?;
+        let moment = match moment {
+            Moment::Version(version) => storage::Moment::Version(version),
+            Moment::Time(time) => storage::Moment::Time(time),
+        };
+        let version = self.planner.store.at(&relation, moment)?.version;
+        let (schema, name) = (quoted(&relation.schema), quoted(&Wanted::At(version).name(&relation.name)));
+        self.sql(&format!("SELECT * FROM {schema}.{name}"))
+    }
+
+    fn table_history(&mut self, table: &str) -> Result<RecordBatch> {
+        let relation = self.relation(table)?;
+        // What is planned for a session is refused here already: the rows are made while the query is planned.
+        let planner = self.planner;
+        if let Some(identity) = self.context.context_provider().options().extensions.get::<Identity>() {
+            let rights = Rights::of(&planner.store, &planner.kept, identity.current_role)?;
+            rights.must(&relation, Privilege::Select)?;
+        }
+        versions::history(&planner.store, &relation)
+    }
+
+    fn table_changes(&mut self, table: &str, from: u64, to: Option<u64>) -> Result<LogicalPlan> {
+        let relation = self.relation(table)?;
+        let query = versions::changes(&self.planner.store, &relation, from, to)?;
+        self.sql(&query)
+    }
+
     fn constant_or_beside(&mut self, expr: ast::Expr) -> Result<Expr> {
         let shown = expr.to_string();
         self.context.sql_to_expr(expr, &DFSchema::empty()).map_err(|error| {
@@ -166,6 +201,29 @@ impl Planner for Context<'_> {
             let message = format!("the query that trained model \"{}\" cannot run: {error}", fitted.asked);
             Error { message, ..error }
         })
+    }
+}
+
+impl Context<'_> {
+    /// The relation of that name.
+    fn relation(&self, name: &str) -> Result<storage::Relation> {
+        let schema = &self.context.context_provider().options().catalog.default_schema;
+        let name = TableReference::parse_str(name).resolve(CATALOG, schema);
+        let store = &self.planner.store;
+        match store.relation(&name.schema, &name.table)? {
+            Some(relation) => Ok(relation),
+            None => {
+                let known = store.relations(&name.schema)?;
+                let message = format!("relation \"{}\" does not exist", name.table);
+                Err(Error::new(Kind::UnknownTable, message)
+                    .suggest(&name.table, known.iter().map(|relation| relation.name.as_str())))
+            }
+        }
+    }
+
+    fn sql(&mut self, query: &str) -> Result<LogicalPlan> {
+        let parsed = Parser::new(&DIALECT).try_with_sql(query).and_then(|mut parser| parser.parse_query());
+        self.query(*parsed.map_err(syntax)?)
     }
 }
 

@@ -17,9 +17,7 @@ use crate::engine::identity;
 use crate::error::{Error, Kind, Result};
 use crate::functions::asked_model;
 use crate::models::ModelName;
-use crate::storage::{
-    Access, ModelRow, Object, Policy, Privilege, ROW_NUMBER, Relation, RelationType, RoleId, Store,
-};
+use crate::storage::{Access, ModelRow, Object, Policy, Privilege, Relation, RelationType, RoleId, Store};
 
 /// The rights of one role, as the catalog has them now.
 pub struct Rights {
@@ -230,31 +228,29 @@ impl Rights {
     }
 
     fn read(&self, scan: TableScan, guarded: Option<&Guarded>) -> Result<LogicalPlan> {
-        let Guarded { relation, behind, .. } = guarded.ok_or_else(|| Error::internal("a relation without a guard"))?;
+        let Guarded { relation, found_by, behind, .. } =
+            guarded.ok_or_else(|| Error::internal("a relation without a guard"))?;
         self.must_use_schema(&relation.schema)?;
         match behind {
             Behind::View { plan, .. } => {
                 self.must(relation, Privilege::Select)?;
                 inlined(self.acting_as(relation.owner)?.checked(plan.as_ref().clone())?, scan)
             }
-            Behind::Table(table) => self.read_table(relation, &relation.name, Arc::clone(table) as _, scan),
-            Behind::Numbered(table) => {
-                let name = format!("{}{ROW_NUMBER}", relation.name);
-                self.read_table(relation, &name, Arc::clone(table) as _, scan)
-            }
+            Behind::Table(table) => self.read_table(relation, found_by, Arc::clone(table) as _, scan),
+            Behind::Numbered(table) => self.read_table(relation, found_by, Arc::clone(table) as _, scan),
         }
     }
 
-    /// A table as this role sees it. `name` is what the catalog finds it by.
+    /// A table as this role sees it.
     fn read_table(
         &self,
         relation: &Relation,
-        name: &str,
+        found_by: &str,
         table: Arc<dyn TableProvider>,
         scan: TableScan,
     ) -> Result<LogicalPlan> {
         let readable = self.readable(relation)?;
-        if let Some(rows) = self.visible_rows(relation, name)? {
+        if let Some(rows) = self.visible_rows(relation, found_by)? {
             return inlined(rows, scan);
         }
         let provider: Arc<dyn TableProvider> = match readable {

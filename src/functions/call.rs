@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use crate::error::{Error, Kind, Result};
 use crate::frame::sql_name;
 use crate::functions::constant::typed;
-use crate::functions::function;
+use crate::functions::{Moment, function};
 use crate::models::{Fitted, Registry};
 
 /// What a function needs from whoever plans the query around it.
@@ -24,6 +25,12 @@ pub trait Planner {
     /// The query that a model was trained on, over the tables as they are now. Fails where a table or a column of it is
     /// gone, and where the query asks the model itself.
     fn training_query(&mut self, fitted: &Fitted) -> Result<LogicalPlan>;
+    /// A table as it was.
+    fn table_at(&mut self, table: &str, moment: Moment) -> Result<LogicalPlan>;
+    /// The versions of a table, a row each.
+    fn table_history(&mut self, table: &str) -> Result<RecordBatch>;
+    /// What has changed in a table after a version, up to another or the last.
+    fn table_changes(&mut self, table: &str, from: u64, to: Option<u64>) -> Result<LogicalPlan>;
     /// As [`Planner::constant`]; but of a call that stands beside a row (LATERAL) it may name the row's columns.
     fn constant_or_beside(&mut self, expr: ast::Expr) -> Result<Expr>;
 }

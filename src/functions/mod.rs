@@ -22,6 +22,7 @@ mod recommend_users;
 mod rfm;
 mod segment;
 mod similar;
+mod table_versions;
 mod trial_info;
 
 pub use call::{Call, Planner};
@@ -29,6 +30,7 @@ pub use function::{Doc, Function, Relation};
 pub use gather::{Gather, Work};
 pub use model_function::asked_model;
 pub use nodes::{ANSWER, list_bytes};
+pub use table_versions::Moment;
 
 /// Every function. The planner, the registration, the manual and the tests read this list.
 pub const FUNCTIONS: &[&dyn Function] = &[
@@ -47,6 +49,9 @@ pub const FUNCTIONS: &[&dyn Function] = &[
     &segment::Segment,
     &similar::SimilarItems,
     &similar::SimilarUsers,
+    &table_versions::TableAt,
+    &table_versions::TableChanges,
+    &table_versions::TableHistory,
     &trial_info::TrialInfo,
     &model_table::Weights,
 ];

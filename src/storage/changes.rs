@@ -173,13 +173,7 @@ impl Store {
             file.draft.move_to(path.clone())?;
             let sql = "INSERT INTO table_files (table_id, name, rows, bytes, added) VALUES (?1, ?2, ?3, ?4, ?5)";
             let numbers = [file.rows, file.bytes, version].map(u64::cast_signed);
-            tx.prepare(sql)?.execute(params![
-                table.0,
-                name.to_string_lossy(),
-                numbers[0],
-                numbers[1],
-                numbers[2]
-            ])?;
+            tx.prepare(sql)?.execute(params![table.0, name.to_string_lossy(), numbers[0], numbers[1], numbers[2]])?;
             let stored = Arc::new(Stored::new(path));
             named.push(DataFile { rows: file.rows, bytes: file.bytes, added: version, removed: None, stored });
         }

@@ -56,9 +56,9 @@ impl Store {
         let range = format!("it can be read from version {} to {}", relation.readable_from, relation.version);
         let version = match moment {
             Moment::Version(version) => version,
-            Moment::Time(time) => self.version_at(table, time)?.ok_or_else(|| {
-                Error::invalid(format!("table \"{name}\" did not exist then")).hint(range.clone())
-            })?,
+            Moment::Time(time) => self
+                .version_at(table, time)?
+                .ok_or_else(|| Error::invalid(format!("table \"{name}\" did not exist then")).hint(range.clone()))?,
         };
         if version > relation.version || version == 0 {
             return Err(Error::invalid(format!("table \"{name}\" has no version {version}")).hint(range));

@@ -139,8 +139,7 @@ impl Check {
         if !is_false {
             return Ok(());
         }
-        let message =
-            format!("new row for relation \"{}\" violates check constraint \"{}\"", self.table, self.name);
+        let message = format!("new row for relation \"{}\" violates check constraint \"{}\"", self.table, self.name);
         Err(Error::new(Kind::CheckFailed, message))
     }
 }

@@ -58,8 +58,7 @@ impl Session {
         match (outcome.returned, columns) {
             (Some(batch), Some(columns)) => {
                 let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-                let batch =
-                    RecordBatch::try_new_with_options(Arc::clone(columns), batch.columns().to_vec(), &options)?;
+                let batch = RecordBatch::try_new_with_options(Arc::clone(columns), batch.columns().to_vec(), &options)?;
                 Ok(Answer::Rows(Rows::of(Arc::clone(columns), stream::iter([Ok(batch)])), word))
             }
             _ if word == "INSERT" => Ok(Answer::Done(format!("INSERT 0 {inserted}"))),
@@ -190,8 +189,11 @@ impl Job {
 fn grow(reserved: &mut MemoryReservation, spec: &RowChange, bytes: usize) -> Result<()> {
     reserved.try_grow(bytes).map_err(|_| {
         let (word, mib) = (spec.word(), (reserved.size() + bytes) >> 20);
-        Error::new(Kind::OutOfMemory, format!("{word} keeps the changed rows in memory, and {mib} MiB are more than is left"))
-            .hint("change fewer rows at a time, or write a new table: CREATE OR REPLACE TABLE t AS SELECT …")
+        Error::new(
+            Kind::OutOfMemory,
+            format!("{word} keeps the changed rows in memory, and {mib} MiB are more than is left"),
+        )
+        .hint("change fewer rows at a time, or write a new table: CREATE OR REPLACE TABLE t AS SELECT …")
     })
 }
 
@@ -318,8 +320,9 @@ fn in_order(said: RecordBatch, spec: &RowChange) -> Result<RecordBatch> {
 /// Some columns of a batch, under other names.
 fn part(batch: &RecordBatch, columns: std::ops::Range<usize>, schema: &SchemaRef) -> Result<RecordBatch> {
     let fields = batch.columns()[columns.clone()].iter().zip(&schema.fields()[..columns.len()]);
-    let fields: Vec<_> =
-        fields.map(|(column, field)| field.as_ref().clone().with_data_type(column.data_type().clone()).with_nullable(true)).collect();
+    let fields: Vec<_> = fields
+        .map(|(column, field)| field.as_ref().clone().with_data_type(column.data_type().clone()).with_nullable(true))
+        .collect();
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     let columns = batch.columns()[columns].to_vec();
     Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)

@@ -7,8 +7,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::query::{
-    assignments, change, column, column_named, in_query, named, null, number_of, numbered, or_default, skeleton,
-    typed, value_name,
+    assignments, change, column, column_named, in_query, named, null, number_of, numbered, or_default, skeleton, typed,
+    value_name,
 };
 use super::{Action, RowChange, What};
 use crate::engine::Session;
@@ -67,7 +67,9 @@ pub(super) fn query(session: &Session, merge: &mut ast::Merge) -> Result<(RowCha
 /// The source with one more column, which is never NULL: a row of the join without a source has NULL there.
 fn with_mark(source: TableFactor) -> Result<(TableFactor, Ident)> {
     let alias = match &source {
-        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => alias.clone(),
+        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
+            alias.clone()
+        }
         TableFactor::Table { name, .. } => {
             let name = name.0.last().and_then(|part| part.as_ident()).cloned();
             let name = name.ok_or_else(|| Error::new(Kind::Syntax, "the source of MERGE has no name"))?;
@@ -100,8 +102,7 @@ fn when(session: &Session, clause: MergeClause, relation: &Relation, alias: &Ide
     if let Some(predicate) = clause.predicate {
         condition = and(condition, Expr::Nested(Box::new(predicate)));
     }
-    let inserts =
-        matches!(clause.clause_kind, MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget);
+    let inserts = matches!(clause.clause_kind, MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget);
     let (action, values) = match clause.action {
         MergeAction::Delete { .. } if !inserts => (Action::Delete, Vec::new()),
         MergeAction::Update(mut update) if !inserts => {

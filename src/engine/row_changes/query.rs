@@ -61,9 +61,10 @@ pub(super) fn update(session: &Session, update: &mut ast::Update) -> Result<(Row
         new_row[at] = Some(typed(expr, relation.columns.field(at)));
     }
     let fields = relation.columns.fields();
-    let new_row = new_row.into_iter().zip(fields).map(|(expr, field)| {
-        named(expr.unwrap_or_else(|| column(&alias, field.name())), field.name())
-    });
+    let new_row = new_row
+        .into_iter()
+        .zip(fields)
+        .map(|(expr, field)| named(expr.unwrap_or_else(|| column(&alias, field.name())), field.name()));
     select.projection = std::iter::once(number_of(&alias)).chain(new_row).collect();
     let mut outer = over(select, &alias)?;
     let value = |at: &usize| named(column(&alias, fields[*at].name()), &value_name(*at));
@@ -109,12 +110,18 @@ pub(super) fn insert(session: &Session, insert: &mut ast::Insert) -> Result<(Row
     };
     let given_names: Vec<Ident> = (0..n_given).map(|n| Ident::with_quote('"', format!("\0given{n}"))).collect();
     let mut inner = skeleton()?;
-    inner.from = vec![derived(source, TableAlias {
-        explicit: true,
-        name: quoted("\0given"),
-        columns: given_names.iter().map(|name| ast::TableAliasColumnDef { name: name.clone(), data_type: None }).collect(),
-        at: None,
-    })];
+    inner.from = vec![derived(
+        source,
+        TableAlias {
+            explicit: true,
+            name: quoted("\0given"),
+            columns: given_names
+                .iter()
+                .map(|name| ast::TableAliasColumnDef { name: name.clone(), data_type: None })
+                .collect(),
+            at: None,
+        },
+    )];
     let mut projection = Vec::with_capacity(fields.len());
     for (at, field) in fields.iter().enumerate() {
         let value = match given.iter().take(n_given).position(|given| *given == at) {
@@ -257,8 +264,7 @@ fn over(inner: Select, alias: &Ident) -> Result<Select> {
 }
 
 fn derived(query: Query, alias: TableAlias) -> TableWithJoins {
-    let relation =
-        TableFactor::Derived { lateral: false, subquery: Box::new(query), alias: Some(alias), sample: None };
+    let relation = TableFactor::Derived { lateral: false, subquery: Box::new(query), alias: Some(alias), sample: None };
     TableWithJoins { relation, joins: Vec::new() }
 }
 

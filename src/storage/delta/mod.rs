@@ -116,7 +116,9 @@ fn next_version(log: &Path) -> Result<u64> {
     let mut next = 0;
     for entry in fs::read_dir(log)? {
         let path = entry?.path();
-        let Some((stem, extension)) = path.file_name().and_then(|name| name.to_str()?.split_once('.')) else { continue };
+        let Some((stem, extension)) = path.file_name().and_then(|name| name.to_str()?.split_once('.')) else {
+            continue;
+        };
         match extension {
             "draft" => fs::remove_file(&path)?,
             "json" => next = next.max(stem.parse::<u64>().map_or(0, |version| version + 1)),

@@ -6,6 +6,8 @@ use datafusion::execution::session_state::SessionState;
 use futures::TryStreamExt;
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::Engine;
+use crate::engine::session::lock;
 use crate::engine::work::not_in_the_way;
 use crate::error::{Error, Kind, Result};
 use crate::storage::{Change, DataFile, LakeTable, Relation, Replaces, Store, TableId};
@@ -15,11 +17,38 @@ const SMALL_ROWS: u64 = 1 << 19;
 const SMALL_BYTES: u64 = 64 << 20;
 
 /// With so many small files a table is compacted without being asked.
-pub(super) const MANY: usize = 64;
+const MANY: usize = 64;
 
-pub(super) fn small_files(relation: &Relation) -> Vec<DataFile> {
+fn small_files(relation: &Relation) -> Vec<DataFile> {
     let is_small = |file: &&DataFile| file.rows < SMALL_ROWS && file.bytes < SMALL_BYTES;
     relation.files.iter().filter(is_small).cloned().collect()
+}
+
+impl Engine {
+    /// Compacts a table in the background if it has many small files, and nobody is at it already.
+    pub(super) fn tidy(self: &Arc<Self>, table: TableId) {
+        let has_many = self.store.table(table).is_ok_and(|relation| small_files(&relation).len() >= MANY);
+        if !has_many || !lock(&self.tidied).insert(table) {
+            return;
+        }
+        let (engine, state) = (Arc::downgrade(self), self.base.clone());
+        let store = Arc::clone(&self.store);
+        let work = async move {
+            let done = compact(&store, table, &state, &CancellationToken::new()).await;
+            if let Some(engine) = engine.upgrade() {
+                lock(&engine.tidied).remove(&table);
+            }
+            match done {
+                Ok(Some((from, to))) => tracing::debug!(%table, from, to, "small files were compacted"),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%table, %error, "small files could not be compacted"),
+            }
+        };
+        match self.work() {
+            Ok(threads) => drop(threads.spawn(work)),
+            Err(_) => drop(lock(&self.tidied).remove(&table)),
+        }
+    }
 }
 
 /// Writes the small files of a table into as few as there need be, and answers how many there were and are; `None`: there

@@ -1,7 +1,8 @@
 //! What all sessions share: the store, the models, the threads and the memory.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use datafusion::catalog::CatalogProviderList;
 use datafusion::common::config::Dialect;
@@ -28,7 +29,7 @@ use crate::engine::{
 use crate::error::{Error, Kind, Result};
 use crate::functions::FUNCTIONS;
 use crate::models::Registry;
-use crate::storage::{Object, Privilege, RoleId, Store};
+use crate::storage::{Object, Privilege, RoleId, Store, TableId};
 
 /// How an engine is started.
 #[derive(Debug, Clone)]
@@ -53,6 +54,8 @@ pub struct Engine {
     /// Microseconds since 1970, UTC.
     pub(super) started: i64,
     pub(super) memory_limit: usize,
+    /// Tables whose small files are being compacted.
+    pub(super) tidied: Mutex<HashSet<TableId>>,
     /// Plans run here, so that whoever serves sockets stays responsive. Taken out when the engine is dropped.
     work: Option<Runtime>,
 }
@@ -97,6 +100,7 @@ impl Engine {
             activity,
             started: chrono::Utc::now().timestamp_micros(),
             memory_limit: config.memory_limit,
+            tidied: Mutex::default(),
             work: Some(work),
         }))
     }

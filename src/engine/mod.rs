@@ -17,6 +17,7 @@ mod dialect;
 mod empty_arrays;
 #[allow(clippy::module_inception)]
 mod engine;
+mod explain;
 mod expressions;
 mod fitted;
 mod guarded;

@@ -28,8 +28,8 @@ use crate::engine::spare::Spare;
 use crate::engine::statement::{Own, Parsed};
 use crate::engine::suggestions::with_suggestion;
 use crate::engine::{
-    Answer, Engine, Rows, Run, Statement, Transaction, definitions, headings, parameters, pg_catalog, pg_functions,
-    rules, statement,
+    Answer, Engine, Rows, Run, Statement, Transaction, definitions, explain, headings, parameters, pg_catalog,
+    pg_functions, rules, statement,
 };
 use crate::error::{Error, Kind, Result};
 use crate::storage::{Role, RoleId, Rules};
@@ -256,7 +256,7 @@ impl Session {
             }
             LogicalPlan::Dml(write) => Ok(Answer::Done(format!("INSERT 0 {}", self.write(write, run).await?))),
             LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => {
-                Ok(Answer::Rows(self.rows(plan, run).await?, "EXPLAIN"))
+                Ok(Answer::Rows(explain::readable(self.rows(plan, run).await?), "EXPLAIN"))
             }
             plan => {
                 let mut rows = self.rows(plan, run).await?;
@@ -319,8 +319,8 @@ impl Session {
         self.may_write("INSERT")?;
         self.note_write();
         definitions::check_insert(self, &write.table_name)?;
-        let state = self.context.state();
-        self.on_work_threads(run, |cancel| async move {
+        let (state, into) = (self.context.state(), write.table_name.clone());
+        let count = self.on_work_threads(run, |cancel| async move {
             let mut stream = Self::stream(state, LogicalPlan::Dml(write), &cancel).await?;
             let mut count = 0;
             while let Some(batch) = stream.next().await {
@@ -329,8 +329,12 @@ impl Session {
                 count += counts.map_or(0, |counts| counts.iter().flatten().sum::<u64>());
             }
             Ok(count)
-        })
-        .await
+        });
+        let count = count.await?;
+        if let Ok((table, _)) = definitions::the_table(self, &into, "insert into") {
+            self.engine.tidy(table);
+        }
+        Ok(count)
     }
 
     pub fn setting(&self, name: &str) -> Option<String> {

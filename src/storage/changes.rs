@@ -68,14 +68,6 @@ pub struct Vacuumed {
 }
 
 impl Store {
-    /// Adds rows to a table and answers how many.
-    pub fn append(&self, table: TableId, writer: TableWriter) -> Result<u64> {
-        let inserted = writer.rows();
-        let rows = ChangedRows { inserted, ..ChangedRows::default() };
-        self.change(Change { rows, ..Change::of_rows(table, "INSERT", Replaces::Nothing) }, writer)?;
-        Ok(inserted)
-    }
-
     /// Puts rows in place of all that a table has, and answers how many.
     pub fn replace_rows(&self, table: TableId, writer: TableWriter) -> Result<u64> {
         let inserted = writer.rows();
@@ -195,7 +187,7 @@ impl Store {
 
 impl Relation {
     /// The table after a change: `added` are new in `version`, `gone` are in it no more.
-    fn next(mut self, version: u64, added: Vec<DataFile>, gone: &[DataFile]) -> Self {
+    pub(super) fn next(mut self, version: u64, added: Vec<DataFile>, gone: &[DataFile]) -> Self {
         let is_gone = |file: &DataFile| gone.iter().any(|gone| Arc::ptr_eq(&gone.stored, &file.stored));
         if !gone.is_empty() {
             let removed = gone.iter().map(|file| DataFile { removed: Some(version), ..file.clone() });
@@ -258,7 +250,7 @@ pub(super) fn record_version(
 }
 
 /// The same names, types and NOT NULLs; what the metadata says does not matter to the rows.
-fn same_columns(a: &Schema, b: &Schema) -> bool {
+pub(super) fn same_columns(a: &Schema, b: &Schema) -> bool {
     a.fields().len() == b.fields().len()
         && a.fields()
             .iter()

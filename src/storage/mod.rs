@@ -4,6 +4,7 @@
 //! row names was never committed, and is swept away at the next start.
 
 mod access;
+mod appends;
 mod catalog;
 mod changes;
 mod delta;

@@ -12,6 +12,7 @@ use datafusion::object_store::local::LocalFileSystem;
 use rusqlite::{Transaction, params};
 
 use super::access::{DefaultOn, RoleId};
+use super::appends::Appends;
 use super::catalog::{
     Catalog, Relation, RelationType, Schemas, TableId, Touched, comment_on_column, insert_relation, table_dir,
     version_dir,
@@ -40,6 +41,7 @@ pub struct Store {
     pub(super) catalog: Catalog,
     /// The directory as DataFusion reads it: paths below the root, whatever characters the root has.
     pub(super) objects: Arc<dyn ObjectStore>,
+    pub(super) appends: Appends,
     /// Up to which version other readers of Delta tables see each table.
     pub(super) published: Mutex<HashMap<TableId, u64>>,
     /// Locked as long as the store lives.
@@ -64,7 +66,14 @@ impl Store {
         sync_dir(&root)?;
         let objects = LocalFileSystem::new_with_prefix(&root)
             .map_err(|error| Error::new(Kind::Io, format!("could not read the data directory: {error}")))?;
-        let store = Store { root, catalog, objects: Arc::new(objects), published: Mutex::default(), _lock: lock };
+        let store = Store {
+            root,
+            catalog,
+            objects: Arc::new(objects),
+            appends: Appends::default(),
+            published: Mutex::default(),
+            _lock: lock,
+        };
         store.publish_all();
         Ok(Arc::new(store))
     }

@@ -83,7 +83,7 @@ fn prepare(parser: &mut Parser) -> Result<Prepare> {
     if !take_words(parser, &["AS"]) {
         return parser.expected("AS", parser.peek_token()).map_err(syntax);
     }
-    let statement = if at_words(parser, &["INSERT"]) {
+    let statement = if ["INSERT", "UPDATE", "DELETE", "MERGE"].iter().any(|word| at_words(parser, &[word])) {
         let mut sql = Sql::Statement(Box::new(parser.parse_statement().map_err(syntax)?));
         rewrite(&mut sql);
         Statement(Parsed::Sql(Box::new(sql)))

@@ -157,7 +157,9 @@ pub struct Relation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RelationKind {
     Table(TableId),
-    View { sql: String },
+    View {
+        sql: String,
+    },
     /// Its rows are not ours: in files of other programs, or on another server.
     External(Arc<External>),
 }

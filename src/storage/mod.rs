@@ -7,6 +7,7 @@ mod access;
 mod catalog;
 mod disk;
 mod external;
+mod files;
 mod models;
 mod roles;
 mod store;
@@ -18,6 +19,7 @@ pub use access::{
 };
 pub use catalog::{DataFile, ModelRow, ModelVersion, Relation, RelationKind, RelationType, Status, TableId};
 pub use external::External;
+pub use files::{FilesTable, Format, absolute, check_footer, infer};
 pub use models::NewModel;
 pub use roles::{RoleChange, check_role_name};
 pub use store::{IfExists, Store};

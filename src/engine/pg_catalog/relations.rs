@@ -327,9 +327,7 @@ const PG_FOREIGN_DATA_WRAPPER: SystemRelation = SystemRelation {
         ("fdwacl", Cell::Texts),
         ("fdwoptions", Cell::Texts),
     ],
-    rows: |_| {
-        vec![row![FILES_WRAPPER, External::FILES, role_number(RoleId::FIRST), 0, 0, Value::Null, Value::Null]]
-    },
+    rows: |_| vec![row![FILES_WRAPPER, External::FILES, role_number(RoleId::FIRST), 0, 0, Value::Null, Value::Null]],
 };
 
 const PG_FOREIGN_SERVER: SystemRelation = SystemRelation {

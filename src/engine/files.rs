@@ -1,22 +1,25 @@
 //! `FROM '/path/to/file.parquet'`: files that a query names itself.
 
 use std::fmt::{self, Debug};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use datafusion::catalog::TableProvider;
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
-use datafusion::sql::sqlparser::ast::{Ident, TableAlias, TableFactor};
+use datafusion::sql::parser::Statement as Sql;
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName, TableAlias, TableFactor, visit_relations};
 
 use crate::engine::guarded::GuardedFiles;
 use crate::engine::identity::Identity;
 use crate::engine::rights::Rights;
 use crate::engine::work::not_in_the_way;
 use crate::error::{Error, Result};
-use crate::storage::{External, FilesTable, Format, Store, absolute, infer};
+use crate::storage::{DeltaTable, External, FilesTable, Format, Store, absolute, infer};
 
 /// Plans what stands in FROM between single quotes.
 pub struct FilePlanner {
@@ -56,7 +59,7 @@ impl RelationPlanner for FilePlanner {
         }
         let state = self.kept.get().ok_or_else(|| Error::internal("a file was read before the start"))?;
         let table = not_in_the_way(|| futures::executor::block_on(files(path, state)))?;
-        let source = provider_as_source(Arc::new(GuardedFiles(Arc::new(table))));
+        let source = provider_as_source(Arc::new(GuardedFiles(table)));
         // As a table of the file's name would be called.
         let stem = Path::new(path).file_stem().map_or_else(|| path.clone(), |stem| stem.to_string_lossy().into_owned());
         let stem = stem.split('.').next().unwrap_or_default().to_owned();
@@ -71,19 +74,35 @@ impl RelationPlanner for FilePlanner {
     }
 }
 
-/// The files at a path, their format told by their names.
-async fn files(path: &str, state: &SessionState) -> Result<FilesTable> {
-    let location = absolute(path)?;
-    let format = format_of(&location)?;
-    let mut external = External {
-        provider: format.name().to_owned(),
-        locations: vec![location],
-        partitions: Vec::new(),
-        options: Default::default(),
-        declared: false,
+/// Whether a statement names files: what columns they have is looked up whenever it runs.
+pub fn reads_files(sql: &Sql) -> bool {
+    let Sql::Statement(statement) = sql else { return false };
+    let quoted = |name: &ObjectName| {
+        let part = match name.0.as_slice() {
+            [part] => part.as_ident(),
+            _ => None,
+        };
+        part.is_some_and(|part| part.quote_style == Some('\''))
     };
+    visit_relations(statement.as_ref(), |name| match quoted(name) {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    })
+    .is_break()
+}
+
+/// The files at a path, their format told by their names.
+async fn files(path: &str, state: &SessionState) -> Result<Arc<dyn TableProvider>> {
+    let location = absolute(path)?;
+    let mut external = External { locations: vec![location.clone()], ..External::default() };
+    if DeltaTable::is_at(&location) {
+        let columns = DeltaTable::infer(&mut external)?;
+        return Ok(Arc::new(DeltaTable::new(&external, columns)));
+    }
+    let format = format_of(&location)?;
+    external.provider = format.name().to_owned();
     let columns = infer(&mut external, format, state).await?;
-    Ok(FilesTable::new(Arc::new(external), format, columns))
+    Ok(Arc::new(FilesTable::new(Arc::new(external), format, columns)))
 }
 
 /// The format by the end of a path; of a folder by the first file in it that has one.

@@ -20,7 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use crate::error::{Error, Kind, Result};
 use crate::models::ModelName;
-use crate::storage::{FilesTable, LakeTable, Relation};
+use crate::storage::{LakeTable, Relation};
 
 /// A relation that waits to be checked.
 #[derive(Debug)]
@@ -104,13 +104,13 @@ impl TableProvider for Guarded {
 
 /// Files that a query names itself, and that wait for whoever checks who reads them.
 #[derive(Debug)]
-pub struct GuardedFiles(pub Arc<FilesTable>);
+pub struct GuardedFiles(pub Arc<dyn TableProvider>);
 
 impl GuardedFiles {
     /// The files behind a source, if they wait to be checked.
     pub fn behind(source: &Arc<dyn TableSource>) -> Option<Arc<dyn TableProvider>> {
         let provider = source_as_provider(source).ok()?;
-        provider.downcast_ref::<Self>().map(|files| Arc::clone(&files.0) as Arc<dyn TableProvider>)
+        provider.downcast_ref::<Self>().map(|files| Arc::clone(&files.0))
     }
 }
 

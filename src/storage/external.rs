@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::access::RoleId;
 use super::catalog::{Relation, RelationType};
+use super::delta_read::{DELTA, DeltaTable};
 use super::files::{FilesTable, Format};
 use super::store::{Claim, IfExists, Store};
 use crate::error::{Error, Result};
 
 /// Where the rows of an external table are, and how they are read. The catalog keeps it as JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct External {
     /// Who knows how to read them: `parquet`, `csv`, … for files of that format.
     pub provider: String,
@@ -40,6 +41,9 @@ impl External {
     pub fn provider(self: &Arc<Self>, relation: &Relation) -> Result<Arc<dyn TableProvider>> {
         if let Some(format) = Format::named(&self.provider) {
             return Ok(Arc::new(FilesTable::new(Arc::clone(self), format, Arc::clone(&relation.columns))));
+        }
+        if self.provider == DELTA {
+            return Ok(Arc::new(DeltaTable::new(self, Arc::clone(&relation.columns))));
         }
         let message = format!("external table \"{}\" is stored as {}", relation.name, self.provider);
         Err(Error::unsupported(message).hint("a newer version made it"))

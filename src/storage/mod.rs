@@ -5,6 +5,7 @@
 
 mod access;
 mod catalog;
+mod delta_read;
 mod disk;
 mod external;
 mod files;
@@ -18,6 +19,7 @@ pub use access::{
     Access, DefaultGrant, DefaultOn, Grant, Membership, Object, Policy, Privilege, Role, RoleId, Verifier,
 };
 pub use catalog::{DataFile, ModelRow, ModelVersion, Relation, RelationKind, RelationType, Status, TableId};
+pub use delta_read::DeltaTable;
 pub use external::External;
 pub use files::{FilesTable, Format, absolute, check_footer, infer};
 pub use models::NewModel;

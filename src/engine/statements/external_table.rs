@@ -16,7 +16,7 @@ use crate::engine::definitions::{check_create, drop_relation, resolve, stored, w
 use crate::engine::statement::{self, Own, at_words, folded, relation_named, syntax, take_words};
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{External, Format, IfExists, RelationType, absolute, infer};
+use crate::storage::{DeltaTable, External, Format, IfExists, RelationType, absolute, infer};
 
 pub struct Grammar;
 
@@ -56,7 +56,7 @@ impl statement::Grammar for Grammar {
          a path of the server: a file, a folder with all below it, or a pattern with *, ?, [a-z] and ** for folders. \
          Without a list of columns they are read from the files, types of CSV and JSON from their first 100,000 rows; \
          folders named key=value become columns, the last of the table, and queries that ask for some values read \
-         those folders only. Columns are found by name, those of CSV by their place: a CSV file whose first line names \
+         those folders only. Of a Delta table the log is read, with each query anew, and says which files are its own. Columns are found by name, those of CSV by their place: a CSV file whose first line names \
          others is refused, unless the columns were listed. An empty field of CSV is NULL. Only superusers make \
          external tables; GRANT SELECT, views and policies on them are as on any table, and DROP TABLE forgets the \
          name and leaves the files. Superusers also read files without making a table: SELECT … FROM '/path/file.parquet'."
@@ -64,7 +64,7 @@ impl statement::Grammar for Grammar {
 
     fn syntax(&self) -> &'static str {
         "CREATE [OR REPLACE] EXTERNAL TABLE [IF NOT EXISTS] [schema.]name [(column type [, …])]\n\
-         STORED AS { PARQUET | CSV | JSON | AVRO | ARROW }\n\
+         STORED AS { PARQUET | CSV | JSON | AVRO | ARROW | DELTA }\n\
          LOCATION { 'path' | ('path' [, …]) }\n\
          [PARTITIONED BY (column [type] [, …])]\n\
          [OPTIONS (name value [, …])]\n\
@@ -184,14 +184,22 @@ fn word(parser: &mut Parser, wanted: &str) -> Result<String> {
 }
 
 impl CreateExternalTable {
-    fn format(&self) -> Result<Format> {
-        let names = Format::ALL.iter().map(|(_, name, _)| *name);
+    /// `None`: a Delta table, whose log says all that there is to say.
+    fn format(&self) -> Result<Option<Format>> {
+        let names = Format::ALL.iter().map(|(_, name, _)| *name).chain(["delta"]);
         let Some(given) = &self.clauses.provider else {
-            return Err(
-                Error::new(Kind::Syntax, "STORED AS is missing").hint("STORED AS PARQUET, CSV, JSON, AVRO or ARROW")
-            );
+            return Err(Error::new(Kind::Syntax, "STORED AS is missing")
+                .hint("STORED AS PARQUET, CSV, JSON, AVRO, ARROW or DELTA"));
         };
-        Format::named(given).ok_or_else(|| {
+        if given.eq_ignore_ascii_case("delta") {
+            let Clauses { partitions, options, .. } = &self.clauses;
+            return match self.columns.is_empty() && partitions.is_empty() && options.is_empty() {
+                true => Ok(None),
+                false => Err(Error::unsupported("a Delta table says itself what its columns and partitions are")
+                    .hint("CREATE EXTERNAL TABLE name STORED AS DELTA LOCATION '/folder'")),
+            };
+        }
+        Format::named(given).map(Some).ok_or_else(|| {
             Error::unsupported(format!("files stored as {} are not supported", given.to_uppercase()))
                 .suggest(&given.to_lowercase(), names)
         })
@@ -270,22 +278,23 @@ impl Own for CreateExternalTable {
         let state = session.context.state();
         let listed = self.listed(&state).await?;
         let mut external = External {
-            provider: format.name().to_owned(),
+            provider: format.map_or("delta", Format::name).to_owned(),
             locations: self.clauses.locations.iter().map(|location| absolute(location)).collect::<Result<_>>()?,
             partitions: self.clauses.partitions.iter().map(|(name, _)| name.clone()).collect(),
-            options: format.checked(&self.clauses.options)?,
+            options: format.map(|format| format.checked(&self.clauses.options)).transpose()?.unwrap_or_default(),
             declared: !self.columns.is_empty(),
         };
         let declared = external.declared;
         let (external, columns) = session
             .on_work_threads(run, |_| async move {
-                let columns = match listed {
-                    Some(listed) if declared => {
+                let columns = match (format, listed) {
+                    (None, _) => DeltaTable::infer(&mut external)?,
+                    (Some(format), Some(listed)) if declared => {
                         let locations = external.locations.clone();
                         locations.iter().for_each(|location| external.adopt(format, location));
                         listed
                     }
-                    listed => {
+                    (Some(format), listed) => {
                         let found = infer(&mut external, format, &state).await?;
                         typed(&found, listed.as_deref())
                     }

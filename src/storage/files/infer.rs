@@ -14,7 +14,7 @@ use super::location::{Found, object};
 use super::partitions;
 use super::table::{all_files, check_header};
 use crate::error::{Error, Kind, Result};
-use crate::storage::External;
+use crate::storage::{DeltaTable, External};
 
 /// Rows of text that types are guessed from.
 const SAMPLED_ROWS: usize = 100_000;
@@ -24,6 +24,10 @@ const SAMPLED_FILES: usize = 32;
 /// The columns of files, those that are read from folders last. What the files say of how they are written, and of how
 /// their folders are named, goes into `external`.
 pub async fn infer(external: &mut External, format: Format, state: &dyn Session) -> Result<SchemaRef> {
+    if let Some(location) = external.locations.iter().find(|location| DeltaTable::is_at(location)) {
+        let message = format!("\"{location}\" is a Delta table: not all files in it are the table's");
+        return Err(Error::new(Kind::WrongObject, message).hint("STORED AS DELTA"));
+    }
     let files = all_files(external, format)?;
     let filled: Vec<&Found> =
         files.iter().filter(|found| found.path.metadata().is_ok_and(|meta| meta.len() > 0)).collect();

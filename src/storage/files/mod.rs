@@ -11,5 +11,5 @@ pub use format::Format;
 pub use infer::{check_footer, infer};
 pub use location::absolute;
 pub(super) use location::object;
-pub(super) use scan::scan_files;
+pub(super) use scan::{Columns, scan_files};
 pub use table::FilesTable;

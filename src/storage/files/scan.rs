@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::Session;
-use datafusion::common::{DFSchema, Result as DFResult, Statistics, project_schema};
+use datafusion::common::stats::Precision;
+use datafusion::common::{DFSchema, Result as DFResult, ScalarValue, Statistics, project_schema};
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::listing::helpers::{expr_applicable_for_cols, filter_partitioned_file};
@@ -13,7 +14,7 @@ use datafusion::datasource::table_schema::TableSchemaBuilder;
 use datafusion::execution::cache::TableScopedPath;
 use datafusion::execution::cache::cache_manager::{CachedFileMetadata, SchemaFingerprint};
 use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::object_store::ObjectStore;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
@@ -39,9 +40,18 @@ impl Columns {
     }
 
     /// Whether a filter is decided by the folders alone.
-    pub fn decide(&self, filter: &Expr) -> bool {
+    fn decide(&self, filter: &Expr) -> bool {
         let names: Vec<&str> = self.of_folders.iter().map(|field| field.name().as_str()).collect();
         !names.is_empty() && expr_applicable_for_cols(&names, filter)
+    }
+
+    /// Folders decide for good; the rest of a filter stays in the plan, and readers of Parquet skip by it.
+    pub fn push_down(&self, filters: &[&Expr]) -> Vec<TableProviderFilterPushDown> {
+        let how = |filter: &&Expr| match self.decide(filter) {
+            true => TableProviderFilterPushDown::Exact,
+            false => TableProviderFilterPushDown::Inexact,
+        };
+        filters.iter().map(how).collect()
     }
 
     /// The files that these filters, as far as folders decide them, leave.
@@ -113,12 +123,26 @@ async fn with_statistics(
     {
         return Ok(file.with_statistics(Arc::clone(&cached.statistics)));
     }
-    let statistics =
-        Arc::new(format.infer_stats(state, store, Arc::clone(&columns.in_files), &file.object_meta).await?);
+    let found = format.infer_stats(state, store, Arc::clone(&columns.in_files), &file.object_meta).await?;
+    let statistics = Arc::new(typed(found, &columns.in_files));
     if let Some(cache) = cache {
         let entry =
             CachedFileMetadata::new(file.object_meta.clone(), Arc::clone(fingerprint), Arc::clone(&statistics), None);
         cache.put(&path, entry);
     }
     Ok(file.with_statistics(statistics))
+}
+
+/// Statistics in the types of the table: a file may have a narrower one, which the scan casts as well.
+fn typed(mut statistics: Statistics, schema: &Schema) -> Statistics {
+    for (column, field) in statistics.column_statistics.iter_mut().zip(schema.fields()) {
+        let of = |bound: &Precision<ScalarValue>| match bound {
+            Precision::Exact(value) => value.cast_to(field.data_type()).map_or(Precision::Absent, Precision::Exact),
+            Precision::Inexact(value) => value.cast_to(field.data_type()).map_or(Precision::Absent, Precision::Inexact),
+            Precision::Absent => Precision::Absent,
+        };
+        column.min_value = of(&column.min_value);
+        column.max_value = of(&column.max_value);
+    }
+    statistics
 }

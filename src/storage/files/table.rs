@@ -1,5 +1,6 @@
 //! Files of one format as a table: which they are is looked up with every scan.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,10 +37,6 @@ impl FilesTable {
         Self { external, format, columns }
     }
 
-    pub fn external(&self) -> &Arc<External> {
-        &self.external
-    }
-
     /// The files as they are now, with the values that their folders give.
     async fn list(&self) -> Result<Vec<PartitionedFile>> {
         let (external, format) = (Arc::clone(&self.external), self.format);
@@ -70,15 +67,13 @@ impl FilesTable {
 
 /// All files of all locations, each once.
 pub fn all_files(external: &External, format: Format) -> Result<Vec<Found>> {
-    let mut all: Vec<Found> = Vec::new();
+    let mut all = BTreeMap::new();
     for location in &external.locations {
         for found in files(location, &|name| format.claims(name))? {
-            if !all.iter().any(|known| known.path == found.path) {
-                all.push(found);
-            }
+            all.entry(found.path.clone()).or_insert(found);
         }
     }
-    Ok(all)
+    Ok(all.into_values().collect())
 }
 
 /// The names in the first line of a CSV file, as its reader sees them.
@@ -125,13 +120,8 @@ impl TableProvider for FilesTable {
         TableType::Base
     }
 
-    // Folders decide for good; the rest of a filter stays in the plan, and readers of Parquet skip by it.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DFResult<Vec<TableProviderFilterPushDown>> {
-        let how = |filter: &&Expr| match self.columns.decide(filter) {
-            true => TableProviderFilterPushDown::Exact,
-            false => TableProviderFilterPushDown::Inexact,
-        };
-        Ok(filters.iter().map(how).collect())
+        Ok(self.columns.push_down(filters))
     }
 
     async fn scan(

@@ -128,6 +128,8 @@ async fn files_that_are_not_alike() {
         .run(&format!("CREATE EXTERNAL TABLE l (a text, b text) STORED AS CSV LOCATION '{}'", at(&dir, "c")))
         .await;
     assert_eq!(rows(&connection, "SELECT * FROM l ORDER BY a").await, "1,ann bob,2");
+    put(dir.path(), "mark.csv", "\u{feff}id,name\n1,ann\n");
+    assert_eq!(rows(&connection, &format!("SELECT id, name FROM '{}'", at(&dir, "mark.csv"))).await, "1,ann");
     // JSON and Parquet by name: what a file does not have is NULL, and types are widened.
     put(dir.path(), "j/a.json", "{\"id\": 1, \"x\": 1}\n");
     put(dir.path(), "j/b.json", "{\"x\": 2.5, \"id\": 2, \"tags\": [\"a\", null]}\n{\"id\": 3}\n");

@@ -49,14 +49,6 @@ impl External {
         Err(Error::unsupported(message).hint("a newer version made it"))
     }
 
-    /// Takes from the name of a file what it says of how the file is written, where nobody has said it.
-    pub fn adopt(&mut self, format: Format, file: &str) {
-        let options = Format::of_file(file).filter(|(of, _)| *of == format).map(|(_, options)| options);
-        for (name, value) in options.into_iter().flatten() {
-            self.options.entry(name).or_insert(value);
-        }
-    }
-
     /// What of it clients are shown, by name.
     pub fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
         let locations = self.locations.iter().map(|location| ("location", location.as_str()));

@@ -21,7 +21,7 @@ pub use access::{
 pub use catalog::{DataFile, ModelRow, ModelVersion, Relation, RelationKind, RelationType, Status, TableId};
 pub use delta_read::DeltaTable;
 pub use external::External;
-pub use files::{FilesTable, Format, absolute, check_footer, infer};
+pub use files::{FilesTable, Format, absolute, adopt, check_footer, infer};
 pub use models::NewModel;
 pub use roles::{RoleChange, check_role_name};
 pub use store::{IfExists, Store};

@@ -16,7 +16,7 @@ use crate::engine::definitions::{check_create, drop_relation, resolve, stored, w
 use crate::engine::statement::{self, Own, at_words, folded, relation_named, syntax, take_words};
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{DeltaTable, External, Format, IfExists, RelationType, absolute, infer};
+use crate::storage::{DeltaTable, External, Format, IfExists, RelationType, absolute, adopt, infer};
 
 pub struct Grammar;
 
@@ -290,8 +290,7 @@ impl Own for CreateExternalTable {
                 let columns = match (format, listed) {
                     (None, _) => DeltaTable::infer(&mut external)?,
                     (Some(format), Some(listed)) if declared => {
-                        let locations = external.locations.clone();
-                        locations.iter().for_each(|location| external.adopt(format, location));
+                        adopt(&mut external, format);
                         listed
                     }
                     (Some(format), listed) => {

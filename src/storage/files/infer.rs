@@ -12,7 +12,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use super::format::{Format, compression, switch};
 use super::location::{Found, object};
 use super::partitions;
-use super::table::{all_files, check_header};
+use super::table::{all_files, check_header, without_mark};
 use crate::error::{Error, Kind, Result};
 use crate::storage::{DeltaTable, External};
 
@@ -41,7 +41,7 @@ pub async fn infer(external: &mut External, format: Format, state: &dyn Session)
             "name the columns to make a table of files that are yet to come: CREATE EXTERNAL TABLE t (column type, …)",
         ));
     };
-    external.adopt(format, &first.path.to_string_lossy());
+    adopt(external, format);
     if format == Format::Json && !external.options.contains_key("newline_delimited") && is_array(&first.path, external)?
     {
         external.options.insert("newline_delimited".to_owned(), "false".to_owned());
@@ -76,6 +76,20 @@ pub async fn infer(external: &mut External, format: Format, state: &dyn Session)
     Ok(Arc::new(Schema::new(fields)))
 }
 
+/// Takes from the names of files what they say of how the files are written, where nobody has said it.
+pub fn adopt(external: &mut External, format: Format) {
+    // Of a folder the first file speaks for all; there may be none yet.
+    let first = all_files(external, format).unwrap_or_default().into_iter().next();
+    let first = first.map(|found| found.path.to_string_lossy().into_owned());
+    let options = external.locations.iter().chain(&first).find_map(|name| match Format::of_file(name) {
+        Some((of, options)) if of == format => Some(options),
+        _ => None,
+    });
+    for (name, value) in options.into_iter().flatten() {
+        external.options.entry(name).or_insert(value);
+    }
+}
+
 /// The type of a column that somebody said is read from folders.
 fn of_folder(name: &str, files: &[Found]) -> DataType {
     let whole: Vec<Found> = files.iter().map(|found| Found { path: found.path.clone(), fixed: 0 }).collect();
@@ -105,7 +119,8 @@ impl<'a> Columns<'a> {
                 let message = format!("two columns of {} are named \"{}\"", path.display(), field.name());
                 return Err(Error::new(Kind::DuplicateColumn, message).hint("rename one of them in the file"));
             }
-            let field = Field::new(field.name(), plain(field.data_type()), true);
+            let name = if at == 0 { without_mark(field.name()) } else { field.name() };
+            let field = Field::new(name, plain(field.data_type()), true);
             match self.fields.iter_mut().find(|(known, _)| known.name() == field.name()) {
                 Some((known, of)) => match widened(known.data_type(), field.data_type(), self.format.is_text()) {
                     Some(data_type) => *known = Field::new(field.name(), data_type, true),

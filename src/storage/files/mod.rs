@@ -8,7 +8,7 @@ mod scan;
 mod table;
 
 pub use format::Format;
-pub use infer::{check_footer, infer};
+pub use infer::{adopt, check_footer, infer};
 pub use location::absolute;
 pub(super) use location::object;
 pub(super) use scan::{Columns, scan_files};

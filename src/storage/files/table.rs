@@ -89,7 +89,13 @@ fn header(path: &Path, options: &Options) -> Result<Vec<String>> {
     }
     let file = compression(options)?.convert_read(File::open(path)?)?;
     let (schema, _) = format.infer_schema(file, Some(0))?;
-    Ok(schema.fields().iter().map(|field| field.name().clone()).collect())
+    let names = schema.fields().iter().enumerate();
+    Ok(names.map(|(at, field)| if at == 0 { without_mark(field.name()) } else { field.name() }.to_owned()).collect())
+}
+
+/// The first name of a file without the mark of UTF-8 that some programs begin files with.
+pub fn without_mark(name: &str) -> &str {
+    name.strip_prefix('\u{feff}').map_or(name, |name| name.trim_matches('"'))
 }
 
 /// Values go to columns by their place, so that a file with other names, or the same in another order, is not one of

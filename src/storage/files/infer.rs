@@ -196,5 +196,7 @@ pub fn check_footer(path: &Path) -> Result<()> {
 }
 
 fn in_file(path: &Path, error: Error) -> Error {
-    Error { message: format!("{}: {}", path.display(), error.message), ..error }
+    // What its reader did not expect is the file's doing.
+    let kind = if error.kind == Kind::Internal { Kind::InvalidFile } else { error.kind };
+    Error { kind, message: format!("{}: {}", path.display(), error.message), ..error }
 }

@@ -66,18 +66,25 @@ pub fn files(location: &str, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Found>
         }
         Err(error) if error.kind() == ErrorKind::NotFound || error.kind() == ErrorKind::NotADirectory => {
             if !location.contains(['*', '?', '[']) {
-                return Err(Error::new(Kind::Io, format!("\"{location}\" does not exist"))
-                    .hint("the path is one of the server: a file, a folder, or with wildcards (*, ?, [a-z], **)"));
+                return Err(missing(location));
             }
             let parts: Vec<&str> = location.split('/').filter(|part| !part.is_empty()).collect();
             let fixed = parts.iter().take_while(|part| !part.contains(['*', '?', '['])).count();
             let root: PathBuf = Path::new("/").join(parts[..fixed].join("/"));
+            if !root.is_dir() {
+                return Err(missing(&root.to_string_lossy()));
+            }
             let patterns = parts[fixed..].iter().map(|part| pattern(location, part)).collect::<Result<Vec<_>>>()?;
             expand(&root, &patterns, fixed + 1, wanted, 0, &mut found)?;
         }
         Err(error) => return Err(unreadable(path, &error)),
     }
     Ok(found.into_iter().collect())
+}
+
+fn missing(path: &str) -> Error {
+    Error::new(Kind::Io, format!("\"{path}\" does not exist"))
+        .hint("the path is one of the server: a file, a folder, or with wildcards (*, ?, [a-z], **)")
 }
 
 /// One part of a path with wildcards; `None` is `**`.
@@ -247,6 +254,8 @@ mod tests {
     fn what_is_not_there_or_not_here_is_refused() {
         let missing = files("/nowhere/at/all.csv", &|_| true).unwrap_err();
         assert_eq!((missing.kind, missing.message.as_str()), (Kind::Io, "\"/nowhere/at/all.csv\" does not exist"));
+        let missing = files("/nowhere/at/*.csv", &|_| true).unwrap_err();
+        assert_eq!(missing.message, "\"/nowhere/at\" does not exist");
         assert_eq!(absolute("s3://bucket/x").unwrap_err().kind, Kind::Unsupported);
         assert_eq!(absolute("").unwrap_err().kind, Kind::Invalid);
         assert_eq!(absolute("/a/./b/../c/").unwrap(), "/a/c/");

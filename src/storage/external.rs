@@ -81,3 +81,44 @@ impl Store {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::{DataType, Field};
+
+    use super::*;
+    use crate::error::Kind;
+    use crate::storage::RelationKind;
+
+    #[test]
+    fn what_was_said_of_it_is_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let columns = Schema::new(vec![Field::new("id", DataType::Int64, true)]);
+        let external = External {
+            provider: "csv".to_owned(),
+            locations: vec!["/data/Ünï 🛒/*.csv".to_owned()],
+            options: BTreeMap::from([("delimiter".to_owned(), ";".to_owned())]),
+            ..External::default()
+        };
+        let store = Store::open(dir.path()).unwrap();
+        let create = |store: &Store, name: &str, exists: IfExists| {
+            store.create_external("public", name, &external, &columns, exists, RoleId::FIRST)
+        };
+        let before = store.generation();
+        assert!(create(&store, "t", IfExists::Error).unwrap());
+        assert_eq!(store.generation(), before + 1);
+        assert_eq!(create(&store, "t", IfExists::Error).unwrap_err().kind, Kind::TableExists);
+        assert!(!create(&store, "t", IfExists::Keep).unwrap());
+        assert!(create(&store, "t", IfExists::Replace).unwrap());
+        // It takes the place of nothing that has rows.
+        store.create_view("public", "v", "SELECT 1", Arc::new(columns.clone()), false, RoleId::FIRST).unwrap();
+        assert_eq!(create(&store, "v", IfExists::Replace).unwrap_err().kind, Kind::NotReady);
+        drop(store);
+
+        let store = Store::open(dir.path()).unwrap();
+        let relation = store.relation("public", "t").unwrap().unwrap();
+        assert_eq!(relation.kind, RelationKind::External(Arc::new(external)));
+        assert_eq!((relation.columns.as_ref(), relation.rows()), (&columns, 0));
+        assert!(store.drop_relation("public", "t", RelationType::External, false).unwrap());
+    }
+}

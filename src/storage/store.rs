@@ -383,7 +383,8 @@ fn relation_exists(schema: &str, name: &str) -> Error {
 }
 
 fn wrong_kind(schema: &str, name: &str, wanted: RelationType) -> Error {
-    Error::new(Kind::NotReady, format!("\"{}\" is not a {wanted}", display_name(schema, name)))
+    let article = if wanted == RelationType::External { "an" } else { "a" };
+    Error::new(Kind::NotReady, format!("\"{}\" is not {article} {wanted}", display_name(schema, name)))
 }
 
 fn unknown_schema(schemas: &Schemas, name: &str) -> Error {

@@ -201,6 +201,7 @@ impl CreateExternalTable {
         }
         Format::named(given).map(Some).ok_or_else(|| {
             Error::unsupported(format!("files stored as {} are not supported", given.to_uppercase()))
+                .hint("PARQUET, CSV, JSON, AVRO, ARROW or DELTA")
                 .suggest(&given.to_lowercase(), names)
         })
     }
@@ -274,6 +275,10 @@ impl Own for CreateExternalTable {
         let format = self.format()?;
         if self.clauses.locations.is_empty() {
             return Err(Error::new(Kind::Syntax, "LOCATION is missing").hint("LOCATION '/path/of/a/file/or/folder'"));
+        }
+        if format == Some(Format::Arrow) && !self.columns.is_empty() {
+            return Err(Error::unsupported("files stored as ARROW say themselves what their columns are")
+                .hint("leave out the list of columns, and cast in a view what shall be of another type"));
         }
         let state = session.context.state();
         let listed = self.listed(&state).await?;

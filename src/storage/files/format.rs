@@ -83,6 +83,11 @@ impl Format {
         self == Self::Csv
     }
 
+    /// Whether its reader gives columns as the file has them: types, order and all.
+    pub fn is_rigid(self) -> bool {
+        self == Self::Arrow
+    }
+
     /// Whether types are guessed from values.
     pub fn is_text(self) -> bool {
         matches!(self, Self::Csv | Self::Json)

@@ -12,7 +12,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use super::format::{Format, compression, switch};
 use super::location::{Found, object};
 use super::partitions;
-use super::table::{all_files, check_header, without_mark};
+use super::table::{all_files, check_columns, check_header, without_mark};
 use crate::error::{Error, Kind, Result};
 use crate::storage::{DeltaTable, External};
 
@@ -63,6 +63,9 @@ pub async fn infer(external: &mut External, format: Format, state: &dyn Session)
         let of_file = of_file.map_err(|error| in_file(&found.path, error.into()))?;
         if format.is_positional() && switch(&external.options, "header", true)? && !columns.fields.is_empty() {
             check_header(&found.path, &external.options, &columns.schema())?;
+        }
+        if format.is_rigid() && !columns.fields.is_empty() {
+            check_columns(&found.path, &columns.schema())?;
         }
         columns.add(&found.path, &of_file)?;
     }
@@ -120,7 +123,8 @@ impl<'a> Columns<'a> {
                 return Err(Error::new(Kind::DuplicateColumn, message).hint("rename one of them in the file"));
             }
             let name = if at == 0 { without_mark(field.name()) } else { field.name() };
-            let field = Field::new(name, plain(field.data_type()), true);
+            let data_type = if self.format.is_rigid() { field.data_type().clone() } else { plain(field.data_type()) };
+            let field = Field::new(name, data_type, true);
             match self.fields.iter_mut().find(|(known, _)| known.name() == field.name()) {
                 Some((known, of)) => match widened(known.data_type(), field.data_type(), self.format.is_text()) {
                     Some(data_type) => *known = Field::new(field.name(), data_type, true),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::csv;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::arrow::ipc::reader::{FileReader, StreamReader};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result as DFResult;
 use datafusion::common::runtime::SpawnedTask;
@@ -45,6 +46,7 @@ impl FilesTable {
         // Names are compared where the files, not somebody who knew better, have named the columns.
         let names = (!external.declared && format.is_positional() && switch(&external.options, "header", true)?)
             .then(|| Arc::clone(&self.columns.in_files));
+        let in_files = Arc::clone(&self.columns.in_files);
         let listing = SpawnedTask::spawn_blocking(move || {
             let mut listed = Vec::new();
             for Found { path, .. } in all_files(&external, format)? {
@@ -55,6 +57,9 @@ impl FilesTable {
                 }
                 if let Some(columns) = &names {
                     check_header(&path, &external.options, columns)?;
+                }
+                if format.is_rigid() {
+                    check_columns(&path, &in_files)?;
                 }
                 file.partition_values = partitions::values(&path, &folders)?;
                 listed.push(file);
@@ -114,6 +119,27 @@ pub fn check_header(path: &Path, options: &Options, columns: &Schema) -> Result<
     );
     Err(Error::new(Kind::InvalidFile, message)
         .hint("give files of other columns a table of their own, or declare the columns: CREATE EXTERNAL TABLE t (…)"))
+}
+
+/// Columns of Arrow are read by their place and in their own types, so that all files must have the same.
+pub fn check_columns(path: &Path, columns: &Schema) -> Result<()> {
+    let file = FileReader::try_new(File::open(path)?, None).map(|reader| reader.schema());
+    let found = match file {
+        Ok(found) => found,
+        Err(_) => StreamReader::try_new(File::open(path)?, None)
+            .map(|reader| reader.schema())
+            .map_err(|error| Error::new(Kind::InvalidFile, format!("{} is no Arrow file: {error}", path.display())))?,
+    };
+    let said = |schema: &Schema| {
+        let columns = schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type()));
+        columns.collect::<Vec<_>>().join(", ")
+    };
+    let (found, wanted) = (said(&found), said(columns));
+    if found == wanted {
+        return Ok(());
+    }
+    let message = format!("{} has other columns than the table: {found} instead of {wanted}", path.display());
+    Err(Error::new(Kind::InvalidFile, message).hint("give files of other columns a table of their own"))
 }
 
 #[async_trait]

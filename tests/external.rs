@@ -201,8 +201,7 @@ async fn a_file_that_fails_leaves_what_was_there() {
     }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "drafts are gone");
     // What the client is sent and what the server writes is the same.
-    let sql =
-        "SELECT value, value % 7 = 0 AS f, now() > '2000-01-01' AS g, E'a\\tb\"' AS t FROM generate_series(1, 30000)";
+    let sql = "SELECT value, value % 7 = 0 AS f, now() > '2000-01-01' AS g, E'a\\tb\"' AS t FROM generate_series(1, 30000) ORDER BY value";
     let copied = connection.client.copy_out(&format!("COPY ({sql}) TO STDOUT (FORMAT csv, HEADER)")).await.unwrap();
     let sent: Vec<bytes::Bytes> = futures::TryStreamExt::try_collect(copied).await.unwrap();
     connection.run(&format!("COPY ({sql}) TO '{}' (FORMAT csv, HEADER)", at(&dir, "out.csv"))).await;

@@ -128,6 +128,10 @@ fn format_of(location: &str) -> Result<Format> {
         "names end in {}, compressed text in .gz, .bz2, .xz or .zst too; CREATE EXTERNAL TABLE takes any name",
         endings.join(", ")
     );
+    if Path::new(location).is_dir() {
+        let message = format!("there is no file of a known format in the folder \"{location}\"");
+        return Err(Error::unsupported(message).hint(hint));
+    }
     match Path::new(location).exists() || location.contains(['*', '?', '[']) {
         true => Err(Error::unsupported(format!("\"{location}\" is of no known format")).hint(hint)),
         false => Err(Error::new(crate::error::Kind::Io, format!("\"{location}\" does not exist"))

@@ -1,12 +1,15 @@
 //! The scan of a list of files as one table.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::Session;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::stats::Precision;
 use datafusion::common::{DFSchema, Result as DFResult, ScalarValue, Statistics, project_schema};
 use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::listing::helpers::{expr_applicable_for_cols, filter_partitioned_file};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
@@ -19,6 +22,9 @@ use datafusion::object_store::ObjectStore;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use futures::{StreamExt, TryStreamExt, stream};
+
+use super::infer::check_footer;
+use crate::error::Error;
 
 /// Files whose footers are read at the same time.
 const AT_ONCE: usize = 16;
@@ -122,6 +128,11 @@ async fn with_statistics(
         && cached.is_valid_for(&file.object_meta, fingerprint)
     {
         return Ok(file.with_statistics(Arc::clone(&cached.statistics)));
+    }
+    if format.is::<ParquetFormat>() {
+        let path = Path::new("/").join(file.object_meta.location.as_ref());
+        let checked = SpawnedTask::spawn_blocking(move || check_footer(&path)).join().await;
+        checked.map_err(|error| Error::internal(format!("the look at a file stopped: {error}")))??;
     }
     let found = format.infer_stats(state, store, Arc::clone(&columns.in_files), &file.object_meta).await?;
     let statistics = Arc::new(typed(found, &columns.in_files));

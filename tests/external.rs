@@ -256,7 +256,10 @@ async fn files_are_for_superusers() {
     connection.run("CREATE ROLE ann LOGIN").await;
     connection.run(&format!("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '{file}'")).await;
     connection.run("GRANT SELECT (id) ON t TO ann").await;
+    connection.run("CREATE TABLE own (id bigint); ALTER TABLE own OWNER TO ann").await;
     let ann = Connection::as_user(server.address, "user=ann").await;
+    let policy = format!("CREATE POLICY p ON own USING (id IN (SELECT id FROM '{file}'))");
+    assert_eq!(refused(&ann, &policy).await.0, "0A000");
     assert_eq!(rows(&ann, "SELECT id FROM t").await, "1");
     for sql in [
         format!("SELECT * FROM '{file}'"),

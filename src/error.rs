@@ -330,6 +330,9 @@ impl From<ArrowError> for Error {
                 _ => Self::from(error),
             },
             ArrowError::ParquetError(message) => from_text(&message, Kind::Corrupt),
+            ArrowError::CsvError(message) | ArrowError::JsonError(message) | ArrowError::AvroError(message) => {
+                from_text(&message, Kind::InvalidFile)
+            }
             other => from_text(&other.to_string(), Kind::Internal),
         }
     }

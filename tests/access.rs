@@ -229,7 +229,7 @@ async fn whoever_opens_the_directory_can_set_a_password() {
             let answer = session.execute(&prepared, Vec::new(), &Run::new().0).await;
             match answer {
                 Ok(Answer::Done(tag)) => assert_eq!(tag, "ALTER ROLE"),
-                Ok(Answer::Rows(..) | Answer::CopyOut(..) | Answer::CopyIn(..)) => panic!("{sql} gives rows"),
+                Ok(_) => panic!("{sql} gives rows"),
                 Err(error) => assert!(sql.contains("RENAME"), "{sql}: {error}"),
             }
         }

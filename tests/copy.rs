@@ -398,7 +398,7 @@ async fn copies_that_are_refused() {
     connection.run("CREATE VIEW old AS SELECT * FROM people").await;
     let Connection { client, .. } = &connection;
     let refusals = [
-        ("COPY people TO '/tmp/file'", "42501"),
+        ("COPY people TO 'file'", "22023"),
         ("COPY people FROM PROGRAM 'ls'", "42501"),
         ("COPY nowhere TO STDOUT", "42P01"),
         ("COPY nowhere FROM STDIN", "42P01"),
@@ -407,7 +407,7 @@ async fn copies_that_are_refused() {
         ("COPY people (nothing) TO STDOUT", "42703"),
         ("COPY people (nothing) FROM STDIN", "42703"),
         ("COPY people (id, id) FROM STDIN", "42701"),
-        ("COPY people TO STDOUT (FORMAT parquet)", "22023"),
+        ("COPY people TO STDOUT (FORMAT parquet)", "0A000"),
         ("COPY people TO STDOUT (FORMAT binary, DELIMITER ';')", "42601"),
         ("COPY people TO STDOUT (DELIMITER ';;')", "0A000"),
         ("COPY people TO STDOUT (DELIMITER 'a')", "22023"),

@@ -60,6 +60,7 @@ goldens!(
     evaluate_ranking,
     explain,
     explain_recommendation,
+    external_table,
     factors,
     grant,
     hybrid_mf,

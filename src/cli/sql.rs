@@ -161,7 +161,7 @@ async fn run_here(session: &Session, sql: &str) -> Result<()> {
             match session.execute(&prepared, Vec::new(), &run).await? {
                 Answer::Done(tag) => say(&tag)?,
                 Answer::Rows(rows, _) => print(rows).await?,
-                Answer::CopyOut(..) | Answer::CopyIn(_) => {
+                Answer::CopyOut(..) | Answer::CopyToFile(..) | Answer::CopyIn(_) => {
                     let message = "COPY needs a client that reads and writes files";
                     return Err(Error::unsupported(message).hint("use psql's \\copy with a server, or cohort import"));
                 }

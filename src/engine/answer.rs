@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::engine::copy::{CopyIn, CopyOptions};
+use crate::engine::out_file::OutFile;
 use crate::error::Result;
 
 /// The outcome of one statement.
@@ -21,7 +22,9 @@ pub enum Answer {
     Done(String),
     /// Rows that the client takes as a file: `COPY … TO STDOUT`.
     CopyOut(Rows, Box<CopyOptions>),
-    /// A table that waits for the client's file: `COPY … FROM STDIN`.
+    /// Rows that become a file of the server, as text is written to clients: `COPY … TO 'file'`.
+    CopyToFile(Rows, Box<CopyOptions>, OutFile),
+    /// A table that waits for a file, the client's or one of the server: `COPY … FROM`.
     CopyIn(Box<CopyIn>),
 }
 

@@ -133,6 +133,7 @@ impl Schema {
                 let plan = Box::new(self.planner()?.statement_to_plan(parse_sql(sql)?).await?);
                 Behind::View { sql: sql.clone(), columns: Arc::clone(plan.schema().inner()), plan }
             }
+            RelationKind::External(external) => Behind::External(external.provider(&relation)?),
         };
         Ok(Arc::new(Guarded { relation, found_by: found_by.to_owned(), behind, defaults }))
     }

@@ -87,6 +87,8 @@ pub struct CopyIn {
     /// The columns of the file, in its order.
     pub columns: SchemaRef,
     pub options: CopyOptions,
+    /// The file, where it is one of the server.
+    pub file: Option<std::fs::File>,
     table: Arc<LakeTable>,
     into: TableReference,
     /// Where the file has each column of the table.
@@ -118,7 +120,7 @@ impl CopyIn {
             Arc::new(Schema::new(fields))
         };
         let name = into.table().to_owned();
-        Ok(Self { name, columns, options, table: Arc::new(table), into, places })
+        Ok(Self { name, columns, options, file: None, table: Arc::new(table), into, places })
     }
 
     /// Writes what comes, in one commit at its end. `None` says that this is the end: an error, or nothing more,

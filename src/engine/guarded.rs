@@ -40,6 +40,8 @@ pub enum Behind {
     Table(Arc<LakeTable>),
     /// A table whose rows' numbers are wanted, by a statement that changes them.
     Numbered(Arc<NumberedTable>),
+    /// Rows that are not ours, as their provider reads them.
+    External(Arc<dyn TableProvider>),
     /// The view's query, which is checked as its owner's.
     View {
         plan: Box<LogicalPlan>,
@@ -65,20 +67,21 @@ impl TableProvider for Guarded {
         match &self.behind {
             Behind::Table(table) => table.schema(),
             Behind::Numbered(table) => table.schema(),
+            Behind::External(table) => table.schema(),
             Behind::View { columns, .. } => Arc::clone(columns),
         }
     }
 
     fn table_type(&self) -> TableType {
         match &self.behind {
-            Behind::Table(_) | Behind::Numbered(_) => TableType::Base,
+            Behind::Table(_) | Behind::Numbered(_) | Behind::External(_) => TableType::Base,
             Behind::View { .. } => TableType::View,
         }
     }
 
     fn get_table_definition(&self) -> Option<&str> {
         match &self.behind {
-            Behind::Table(_) | Behind::Numbered(_) => None,
+            Behind::Table(_) | Behind::Numbered(_) | Behind::External(_) => None,
             Behind::View { sql, .. } => Some(sql),
         }
     }
@@ -108,6 +111,39 @@ impl TableProvider for Guarded {
         _: InsertOp,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         Err(self.unchecked())
+    }
+}
+
+/// Files that a query names itself, and that wait for whoever checks who reads them.
+#[derive(Debug)]
+pub struct GuardedFiles(pub Arc<dyn TableProvider>);
+
+impl GuardedFiles {
+    /// The files behind a source, if they wait to be checked.
+    pub fn behind(source: &Arc<dyn TableSource>) -> Option<Arc<dyn TableProvider>> {
+        let provider = source_as_provider(source).ok()?;
+        provider.downcast_ref::<Self>().map(|files| Arc::clone(&files.0))
+    }
+}
+
+#[async_trait]
+impl TableProvider for GuardedFiles {
+    fn schema(&self) -> SchemaRef {
+        self.0.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        _: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        Err(Error::internal("nobody checked who reads files").into())
     }
 }
 

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuild
 use futures::FutureExt;
 
 use crate::engine::barrier::Barrier;
-use crate::engine::guarded::{Behind, Guarded, Note, Says, SomeColumns};
+use crate::engine::guarded::{Behind, Guarded, GuardedFiles, Note, Says, SomeColumns};
 use crate::engine::identity;
 use crate::error::{Error, Kind, Result};
 use crate::functions::asked_model;
@@ -101,6 +101,13 @@ impl Rights {
             true => Ok(()),
             false => Err(Error::new(Kind::Denied, format!("must be superuser to {what}"))),
         }
+    }
+
+    /// The files of the server are the superuser's.
+    pub fn must_read_files(&self) -> Result<()> {
+        self.must_be_superuser("read files of the server").map_err(|error| {
+            error.hint("a superuser makes a table of them, CREATE EXTERNAL TABLE, and grants SELECT on it")
+        })
     }
 
     pub fn must(&self, relation: &Relation, privilege: Privilege) -> Result<()> {
@@ -207,7 +214,14 @@ impl Rights {
                     let read = self.read(scan, guarded.downcast_ref())?;
                     Ok(Transformed::new(read, true, TreeNodeRecursion::Jump))
                 }
-                None => Ok(Transformed::no(LogicalPlan::TableScan(scan))),
+                None => match GuardedFiles::behind(&scan.source) {
+                    Some(files) => {
+                        self.must_read_files()?;
+                        let scan = TableScan { source: provider_as_source(files), ..scan };
+                        Ok(Transformed::new(LogicalPlan::TableScan(scan), true, TreeNodeRecursion::Jump))
+                    }
+                    None => Ok(Transformed::no(LogicalPlan::TableScan(scan))),
+                },
             },
             LogicalPlan::Dml(write) => self.write(write).map(|write| Transformed::yes(LogicalPlan::Dml(write))),
             other => Ok(Transformed::no(other)),
@@ -237,6 +251,7 @@ impl Rights {
                 inlined(self.acting_as(relation.owner)?.checked(plan.as_ref().clone())?, scan)
             }
             Behind::Table(table) => self.read_table(relation, found_by, Arc::clone(table) as _, scan),
+            Behind::External(table) => self.read_table(relation, found_by, Arc::clone(table), scan),
             Behind::Numbered(table) => self.read_table(relation, found_by, Arc::clone(table) as _, scan),
         }
     }
@@ -268,7 +283,7 @@ impl Rights {
         }
         let columns: Vec<String> = self.granted(object, Privilege::Select).flatten().map(str::to_owned).collect();
         match columns.is_empty() {
-            true => Err(denied("table", &relation.name)),
+            true => Err(denied(spoken(relation), &relation.name)),
             false => Ok(Some(columns)),
         }
     }
@@ -328,7 +343,8 @@ impl Rights {
                 let table = Arc::clone(table) as Arc<dyn TableProvider>;
                 Ok(DmlStatement { target: provider_as_source(table), ..write })
             }
-            Behind::Numbered(_) | Behind::View { .. } => Ok(write),
+            // Refused as what they are when they are written to.
+            Behind::Numbered(_) | Behind::View { .. } | Behind::External(_) => Ok(write),
         }
     }
 
@@ -354,6 +370,7 @@ pub fn spoken(relation: &Relation) -> &'static str {
     match relation.kind.of() {
         RelationType::Table => "table",
         RelationType::View => "view",
+        RelationType::External => "external table",
     }
 }
 

@@ -18,6 +18,7 @@ use futures::{Stream, StreamExt, stream};
 use crate::engine::activity::{Entered, shown};
 use crate::engine::block::Block;
 use crate::engine::cursors::Cursors;
+use crate::engine::files::reads_files;
 use crate::engine::headings::Headings;
 use crate::engine::identity::Identity;
 use crate::engine::login::Place;
@@ -291,7 +292,8 @@ impl Session {
     /// The plan as the store is now: made anew if something was committed since, or somebody else asks. What it returns stays what it was.
     async fn current_plan(&self, prepared: &Prepared, planned: &Planned, run: &Run) -> Result<LogicalPlan> {
         let role = self.identity().current_role;
-        if planned.generation == self.engine.store.generation() && planned.role == role {
+        let same = planned.generation == self.engine.store.generation() && planned.role == role;
+        if same && !reads_files(&planned.sql) {
             return Ok(planned.plan.clone());
         }
         let declared = prepared.parameters().iter().cloned().map(Some).collect();
@@ -398,10 +400,11 @@ fn failed_block() -> Error {
 /// Statements that DataFusion would run, and that a server must not.
 fn refuse(sql: &Sql) -> Result<()> {
     match sql {
-        Sql::CopyTo(_) => Err(Error::new(Kind::Denied, "COPY to a file of the server is not allowed")
-            .hint("let the client write the file: psql -c '…' --csv > file.csv")),
-        Sql::CreateExternalTable(_) => Err(Error::unsupported("external tables are not supported yet")
-            .hint("load the file with: cohort import TABLE FILE")),
+        // Ours is parsed before, and knows what it may write.
+        Sql::CopyTo(_) => Err(Error::unsupported("this form of COPY is not supported")),
+        // Ours are parsed before: see the statement of that name.
+        Sql::CreateExternalTable(_) => Err(Error::unsupported("CREATE UNBOUNDED EXTERNAL TABLE is not supported")
+            .hint("leave out UNBOUNDED: every query reads the files as they are then")),
         Sql::Explain(explain) => refuse(&explain.statement),
         _ => Ok(()),
     }

@@ -1,9 +1,11 @@
 //! COPY: a file to the client or from it, in the middle of either protocol.
 
+use std::fs::File;
+use std::io::Read;
 use std::pin::pin;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use pgwire::messages::copy::{CopyDone, CopyInResponse, CopyOutResponse};
 use tokio::sync::mpsc;
 
@@ -14,7 +16,7 @@ use super::portal::Cursor;
 use super::responses::rows_complete;
 use super::watch::Watch;
 use super::wire::Wire;
-use crate::engine::{CopyFormat, CopyIn, CopyOptions, Rows};
+use crate::engine::{CopyFormat, CopyIn, CopyOptions, OutFile, Rows};
 use crate::error::{Error, Kind, Result};
 
 /// Small messages are read together.
@@ -37,9 +39,55 @@ impl Connection {
         Ok(())
     }
 
+    /// Writes rows into a file of the server: they are put into words here, and written on a thread of its own.
+    pub(super) async fn copy_to_file(
+        &mut self,
+        rows: Rows,
+        options: &CopyOptions,
+        mut file: OutFile,
+        watch: Watch,
+    ) -> Result<(), Failure> {
+        let _running = self.backend.running(&watch.run.cancel);
+        let mut cursor = Cursor::copy(rows, options, &self.session, watch)?;
+        let (pieces, mut arriving) = mpsc::channel::<Option<Bytes>>(PIECES_AHEAD);
+        let writing = tokio::task::spawn_blocking(move || {
+            while let Some(piece) = arriving.blocking_recv() {
+                match piece {
+                    Some(bytes) => file.write(&bytes)?,
+                    None => return file.finish(),
+                }
+            }
+            Err(Error::cancelled())
+        });
+        let written = cursor.write_file(&mut self.wire, &pieces).await;
+        drop(pieces);
+        let done = writing.await.map_err(|error| Error::internal(format!("the writer of a file stopped: {error}")))?;
+        let written = written?;
+        done?;
+        self.wire.send(&rows_complete("COPY", written));
+        Ok(())
+    }
+
+    /// Reads a file of the server into a table.
+    async fn copy_from_file(&mut self, file: File, copy: CopyIn, mut watch: Watch) -> Result<(), Failure> {
+        let _running = self.backend.running(&watch.run.cancel);
+        let decoder = Decoder::new(&copy)?;
+        let (pieces, arriving) = mpsc::channel(PIECES_AHEAD);
+        let (batches, rows) = mpsc::channel(BATCHES_AHEAD);
+        tokio::task::spawn_blocking(move || decoder.run(arriving, &batches));
+        tokio::task::spawn_blocking(move || read_pieces(file, &pieces));
+        let (session, run) = (Arc::clone(&self.session), watch.run.clone());
+        let loaded = watch.attend(&mut self.wire, copy.load(&session, rows, &run)).await?;
+        self.wire.send(&rows_complete("COPY", loaded));
+        Ok(())
+    }
+
     /// Reads a file into a table: the socket is read here, the file is taken apart on a thread of its own, and the
     /// engine writes what comes of it.
-    pub(super) async fn copy_in(&mut self, copy: CopyIn, mut watch: Watch) -> Result<(), Failure> {
+    pub(super) async fn copy_in(&mut self, mut copy: CopyIn, mut watch: Watch) -> Result<(), Failure> {
+        if let Some(file) = copy.file.take() {
+            return self.copy_from_file(file, copy, watch).await;
+        }
         let _running = self.backend.running(&watch.run.cancel);
         let decoder = Decoder::new(&copy)?;
         let (format, columns, formats) = formats(copy.options.format, copy.columns.fields().len())?;
@@ -74,6 +122,22 @@ fn formats(format: CopyFormat, columns: usize) -> Result<(i8, i16, Vec<i16>)> {
     let columns =
         i16::try_from(columns).map_err(|_| Error::new(Kind::LimitExceeded, "too many columns for one COPY"))?;
     Ok((code, columns, vec![i16::from(code); columns.unsigned_abs().into()]))
+}
+
+/// Reads a file to its end, as long as somebody wants it.
+fn read_pieces(mut file: File, pieces: &mpsc::Sender<Piece>) {
+    let mut piece = BytesMut::zeroed(PIECE);
+    loop {
+        let next = match file.read(&mut piece) {
+            Ok(0) => Piece::Done,
+            Ok(read) => Piece::Data(Bytes::copy_from_slice(&piece[..read])),
+            Err(error) => Piece::Failed(error.into()),
+        };
+        let last = !matches!(next, Piece::Data(_));
+        if pieces.blocking_send(next).is_err() || last {
+            return;
+        }
+    }
 }
 
 /// Takes what the client sends up to the end of its file.

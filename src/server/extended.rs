@@ -193,6 +193,9 @@ impl Connection {
                 Ok(Some(Box::new(cursor)))
             }
             Answer::CopyOut(rows, options) => self.copy_out(rows, &options, watch).await.map(|()| None),
+            Answer::CopyToFile(rows, options, file) => {
+                self.copy_to_file(rows, &options, file, watch).await.map(|()| None)
+            }
             Answer::CopyIn(copy) => self.copy_in(*copy, watch).await.map(|()| None),
         }
     }

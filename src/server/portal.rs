@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use futures::{FutureExt as _, StreamExt as _};
 use pgwire::api::Type;
+use tokio::sync::mpsc;
 
 use super::encode::{Column, CopyEncoding, Encoding, Format, Style, put_rows};
 use super::failure::Failure;
@@ -98,6 +100,44 @@ impl Cursor {
             copy.put_end(wire.outbox())?;
         }
         Ok(sent)
+    }
+
+    /// Hands all rows over as the pieces of one file, its end as `None`, and says how many there were.
+    pub(super) async fn write_file(
+        &mut self,
+        wire: &mut Wire,
+        pieces: &mpsc::Sender<Option<Bytes>>,
+    ) -> Result<u64, Failure> {
+        let Some(copy) = self.copy.take() else { return Err(Error::internal("rows without a format").into()) };
+        let mut copy = copy.without_messages();
+        let mut out = BytesMut::new();
+        let mut written = 0;
+        copy.put_header(&self.rows.schema, &mut out)?;
+        while let Some(batch) = self.next_batch(wire).await? {
+            let mut next = 0;
+            while next < batch.rows {
+                next = copy.put_rows(&batch.columns, next..batch.rows, ENOUGH, &mut out)?;
+                if out.len() >= ENOUGH {
+                    self.hand_over(wire, pieces, Some(out.split().freeze())).await?;
+                }
+            }
+            written += batch.rows as u64;
+        }
+        copy.put_end(&mut out)?;
+        self.hand_over(wire, pieces, Some(out.freeze())).await?;
+        self.hand_over(wire, pieces, None).await?;
+        Ok(written)
+    }
+
+    async fn hand_over(
+        &mut self,
+        wire: &mut Wire,
+        pieces: &mpsc::Sender<Option<Bytes>>,
+        piece: Option<Bytes>,
+    ) -> Result<(), Failure> {
+        // A writer that has given up says itself why.
+        let handed = async { Ok(pieces.send(piece).await.is_ok()) };
+        self.watch.attend(wire, handed).await.map(|_| ())
     }
 
     /// Clients read rows by the description they got when the statement was prepared; tables may have changed since.

@@ -60,6 +60,7 @@ impl Connection {
                 self.wire.send(&rows_complete(verb, sent));
             }
             Answer::CopyOut(rows, options) => self.copy_out(rows, &options, watch).await?,
+            Answer::CopyToFile(rows, options, file) => self.copy_to_file(rows, &options, file, watch).await?,
             Answer::CopyIn(copy) => self.copy_in(*copy, watch).await?,
         }
         Ok(())

@@ -14,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::access::{Access, RoleId};
 use super::delta;
 use super::disk::Stored;
+use super::external::External;
 use crate::error::{Error, Result};
 
 /// What to run on a catalog of format 0, 1, …; one entry per format, never edited once released.
@@ -120,6 +121,9 @@ pub(super) const MIGRATIONS: &[&str] = &[
     INSERT INTO grants SELECT 'schema', id, '', 0, 'USAGE', 0 FROM schemas WHERE name = 'public';
 ",
     "
+    ALTER TABLE relations ADD COLUMN external TEXT; -- JSON: where its rows are; NULL: here, or in a view's query
+",
+    "
     CREATE TABLE table_versions (
         table_id INTEGER NOT NULL REFERENCES relations ON DELETE CASCADE,
         version INTEGER NOT NULL,
@@ -137,7 +141,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     UPDATE relations SET readable_from = version;
     INSERT INTO table_versions
         SELECT id, version, 'UPGRADE', CAST(unixepoch('subsec') * 1000000 AS INTEGER), 0, 0, 0, columns
-        FROM relations WHERE view_sql IS NULL;
+        FROM relations WHERE view_sql IS NULL AND external IS NULL;
     UPDATE table_files SET added = (SELECT version FROM relations WHERE id = table_id);
 ",
 ];
@@ -203,7 +207,11 @@ impl Rules {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RelationKind {
     Table(TableId),
-    View { sql: String },
+    View {
+        sql: String,
+    },
+    /// Its rows are not ours: in files of other programs, or on another server.
+    External(Arc<External>),
 }
 
 /// A kind of relation without a particular one, as in DROP TABLE or DROP VIEW.
@@ -211,6 +219,7 @@ pub enum RelationKind {
 pub enum RelationType {
     Table,
     View,
+    External,
 }
 
 impl RelationKind {
@@ -218,6 +227,7 @@ impl RelationKind {
         match self {
             RelationKind::Table(_) => RelationType::Table,
             RelationKind::View { .. } => RelationType::View,
+            RelationKind::External(_) => RelationType::External,
         }
     }
 }
@@ -227,6 +237,7 @@ impl fmt::Display for RelationType {
         f.write_str(match self {
             RelationType::Table => "table",
             RelationType::View => "view",
+            RelationType::External => "external table",
         })
     }
 }
@@ -243,7 +254,7 @@ impl Relation {
     fn table(&self) -> Option<TableId> {
         match self.kind {
             RelationKind::Table(table) => Some(table),
-            RelationKind::View { .. } => None,
+            _ => None,
         }
     }
 
@@ -585,15 +596,16 @@ impl Rows<'_> {
     }
 
     fn relation(&mut self, schema: &str, name: &str) -> Result<Option<Relation>> {
-        let sql = "SELECT r.id, r.view_sql, r.columns, r.comment, r.version, r.owner, r.row_security, r.readable_from
+        let sql = "SELECT r.id, r.view_sql, r.columns, r.comment, r.version, r.owner, r.row_security, r.readable_from,
+                          r.external
                    FROM relations r JOIN schemas s ON s.id = r.schema_id WHERE s.name = ?1 AND r.name = ?2";
         let row = self.db.query_row(sql, [schema, name], |row| {
             let columns: Vec<u8> = row.get(2)?;
-            let (owner, row_security) = (RoleId(row.get(5)?), row.get(6)?);
+            let (owner, row_security, external) = (RoleId(row.get(5)?), row.get(6)?, row.get::<_, Option<String>>(8)?);
             let versions: (i64, i64) = (row.get(4)?, row.get(7)?);
-            Ok((row.get(0)?, row.get(1)?, columns, row.get(3)?, versions, owner, row_security))
+            Ok((row.get(0)?, row.get(1)?, columns, row.get(3)?, versions, owner, row_security, external))
         });
-        let Some((id, view_sql, columns, comment, versions, owner, row_security)) = row.optional()? else {
+        let Some((id, view_sql, columns, comment, versions, owner, row_security, external)) = row.optional()? else {
             return Ok(None);
         };
         let (columns, column_comments, rules) = columns_from(&columns)?;
@@ -605,9 +617,10 @@ impl Rows<'_> {
             row_security,
             schema: schema.to_owned(),
             name: name.to_owned(),
-            kind: match view_sql {
-                Some(sql) => RelationKind::View { sql },
-                None => RelationKind::Table(TableId(id)),
+            kind: match (view_sql, external) {
+                (Some(sql), _) => RelationKind::View { sql },
+                (None, Some(external)) => RelationKind::External(Arc::new(serde_json::from_str(&external)?)),
+                (None, None) => RelationKind::Table(TableId(id)),
             },
             columns,
             comment,

@@ -22,6 +22,12 @@ pub fn look_up(expr: &mut Expr) {
         replace(expr, &gathered);
         return;
     }
+    if let Expr::Function(Function { args: FunctionArguments::Subquery(inner), .. }) = &*expr
+        && let Some(options) = options_read(inner)
+    {
+        replace(expr, &options);
+        return;
+    }
     let (inner, nothing) = match &mut *expr {
         Expr::Subquery(inner) => (inner, "NULL"),
         Expr::Function(Function { args: FunctionArguments::Subquery(inner), .. }) => (inner, "CAST(NULL AS TEXT[])"),
@@ -38,6 +44,20 @@ pub fn look_up(expr: &mut Expr) {
         // The numbers of types are numbers of objects in an array, too. Quoted, the aggregate is not looked at again.
         let typed = format!("CAST({} AS oid[])", expr.to_string().replacen("array_agg(", "\"array_agg\"(", 1));
         replace(expr, &typed);
+    }
+}
+
+/// The array whose options `ARRAY(SELECT … FROM pg_options_to_table(array))` shows: it is shown as it is, `name=value`.
+fn options_read(inner: &Query) -> Option<String> {
+    let SetExpr::Select(select) = inner.body.as_ref() else { return None };
+    let mut read = factors(select).filter_map(|factor| match factor {
+        TableFactor::Table { name, args: Some(args), .. } => Some((name, args.args.as_slice())),
+        TableFactor::Function { name, args, .. } => Some((name, args.as_slice())),
+        _ => None,
+    });
+    match read.next()? {
+        (name, [options]) if last(name)?.value.eq_ignore_ascii_case("pg_options_to_table") => Some(options.to_string()),
+        _ => None,
     }
 }
 

@@ -2,6 +2,9 @@
 
 mod options;
 
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,27 +13,45 @@ use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use self::options::{Direction, options};
-use crate::engine::copy::{CopyIn, CopyOptions};
+use self::options::{Direction, How, options};
+use crate::engine::copy::CopyIn;
 use crate::engine::definitions::{check_insert, resolve};
+use crate::engine::rights::quoted;
 use crate::engine::statement::{self, Own, folded, syntax, take_words};
-use crate::engine::{Answer, Run, Session, Statement};
+use crate::engine::{Answer, OutFile, Run, Session, Statement};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{LakeTable, Privilege};
+use crate::storage::{Format, LakeTable, Privilege, Relation};
 
 pub struct Grammar;
 
 #[derive(Debug)]
 struct CopyTo {
     query: Statement,
-    options: CopyOptions,
+    to: End,
+    how: How,
 }
 
 #[derive(Debug)]
 struct CopyFrom {
     table: ObjectName,
     columns: Vec<String>,
-    options: CopyOptions,
+    from: End,
+    how: How,
+}
+
+#[derive(Debug)]
+enum End {
+    Client,
+    File(String),
+}
+
+impl End {
+    fn path(&self) -> Option<&str> {
+        match self {
+            Self::Client => None,
+            Self::File(path) => Some(path),
+        }
+    }
 }
 
 impl statement::Grammar for Grammar {
@@ -40,15 +61,17 @@ impl statement::Grammar for Grammar {
 
     fn doc(&self) -> &'static str {
         "Sends the rows of a query or a table as one file, or reads a file into a table: all of its rows in one commit, or \
-         none. The file is always the client's: psql's \\copy reads and writes it there. An error in a file says the line \
-         and the column. Formats are text, csv and binary as PostgreSQL has them; options may also be written as before \
-         PostgreSQL 9."
+         none. The file is the client's, which psql's \\copy reads and writes, or for superusers one of the server: a file \
+         there is written whole or not at all, and takes the place of one that has its name. An error in a file says the \
+         line and the column. Formats are text, csv and binary as PostgreSQL has them; options may also be written as \
+         before PostgreSQL 9. Files of the server may also be parquet, json (an object a line) and arrow, whose columns \
+         are found by name; without FORMAT the end of the file's name says it: .csv, .parquet, .json, .arrow."
     }
 
     fn syntax(&self) -> &'static str {
-        "COPY { table [(column [, …])] | (query) } TO STDOUT [[WITH] (option [, …])]\n\
-         COPY table [(column [, …])] FROM STDIN [[WITH] (option [, …])]\n\
-         where option is FORMAT { text | csv | binary } | DELIMITER 'c' | NULL 'text' | HEADER [true | false | match] |\n\
+        "COPY { table [(column [, …])] | (query) } TO { STDOUT | 'path' } [[WITH] (option [, …])]\n\
+         COPY table [(column [, …])] FROM { STDIN | 'path' } [[WITH] (option [, …])]\n\
+         where option is FORMAT { text | csv | binary | parquet | json | arrow } | DELIMITER 'c' | NULL 'text' | HEADER [true | false | match] |\n\
          QUOTE 'c' | ESCAPE 'c' | FORCE_QUOTE { (column [, …]) | * } | FORCE_NOT_NULL … | FORCE_NULL … | ENCODING 'UTF8'"
     }
 
@@ -65,10 +88,10 @@ impl statement::Grammar for Grammar {
         let table = parser.parse_object_name(false).map_err(syntax)?;
         let columns = columns(parser)?;
         if take_words(parser, &["FROM"]) {
-            client(parser, "STDIN")?;
-            let options = options(parser, Direction::From, binary)?;
+            let from = end(parser, "STDIN")?;
+            let how = options(parser, Direction::From, binary, from.path())?;
             let columns = columns.iter().map(folded).collect();
-            return Ok(Some(Arc::new(CopyFrom { table, columns, options })));
+            return Ok(Some(Arc::new(CopyFrom { table, columns, from, how })));
         }
         let listed: Vec<String> = columns.iter().map(ToString::to_string).collect();
         let listed = if listed.is_empty() { "*".to_owned() } else { listed.join(", ") };
@@ -92,27 +115,38 @@ fn to(parser: &mut Parser, query: Statement, binary: bool) -> Result<CopyTo> {
     if !take_words(parser, &["TO"]) {
         return parser.expected("TO or FROM", parser.peek_token()).map_err(syntax);
     }
-    client(parser, "STDOUT")?;
-    Ok(CopyTo { query, options: options(parser, Direction::To, binary)? })
+    let to = end(parser, "STDOUT")?;
+    let how = options(parser, Direction::To, binary, to.path())?;
+    Ok(CopyTo { query, to, how })
 }
 
-/// The other end of every copy is the client, as a server's files are nobody's business.
-fn client(parser: &mut Parser, end: &str) -> Result<()> {
-    // Postgres takes either word in either direction.
+/// The other end of a copy: the client, in either of its words as Postgres takes them, or a file of the server.
+fn end(parser: &mut Parser, wanted: &str) -> Result<End> {
     if take_words(parser, &["STDIN"]) || take_words(parser, &["STDOUT"]) {
-        return Ok(());
+        return Ok(End::Client);
     }
     let token = parser.next_token();
     match token.token {
-        Token::SingleQuotedString(_) | Token::EscapedStringLiteral(_) => Err(denied("a file")),
-        Token::Word(word) if word.value.eq_ignore_ascii_case("PROGRAM") => Err(denied("an external program")),
-        _ => parser.expected(end, token).map_err(syntax),
+        Token::SingleQuotedString(path) | Token::EscapedStringLiteral(path) => Ok(End::File(path)),
+        Token::Word(word) if word.value.eq_ignore_ascii_case("PROGRAM") => {
+            Err(Error::new(Kind::Denied, "COPY to or from an external program of the server is not allowed")
+                .hint("let the client run it: COPY … TO STDOUT, COPY … FROM STDIN, psql's \\copy"))
+        }
+        _ => parser.expected(wanted, token).map_err(syntax),
     }
 }
 
-fn denied(what: &str) -> Error {
-    Error::new(Kind::Denied, format!("COPY to or from {what} of the server is not allowed"))
-        .hint("let the client read or write the file: COPY … TO STDOUT, COPY … FROM STDIN, psql's \\copy")
+/// The path of a file that a copy reads or writes, which is for superusers.
+fn path<'a>(session: &Session, path: &'a str) -> Result<&'a Path> {
+    session.rights()?.must_be_superuser("COPY to or from a file of the server").map_err(|error| {
+        error.hint("let the client read or write the file: COPY … TO STDOUT, COPY … FROM STDIN, psql's \\copy")
+    })?;
+    let path = Path::new(path);
+    match path.is_absolute() {
+        true => Ok(path),
+        false => Err(Error::invalid("relative path not allowed for COPY to or from a file")
+            .hint("write the whole path, as the server has it")),
+    }
 }
 
 #[async_trait]
@@ -123,17 +157,35 @@ impl Own for CopyTo {
             return Err(Error::new(Kind::UnknownParameter, "there is no parameter $1")
                 .hint("COPY takes no parameters: write the values into its query"));
         }
-        match session.execute(&prepared, Vec::new(), run).await? {
-            Answer::Rows(rows, _) => Ok(Answer::CopyOut(rows, Box::new(self.options.clone()))),
-            _ => Err(Error::unsupported("COPY needs a query that returns rows")),
+        // Whether the file may be written is known before the query runs.
+        let file = match &self.to {
+            End::Client => None,
+            End::File(to) => Some(OutFile::create(path(session, to)?, session.engine.store.root())?),
+        };
+        let Answer::Rows(rows, _) = session.execute(&prepared, Vec::new(), run).await? else {
+            return Err(Error::unsupported("COPY needs a query that returns rows"));
+        };
+        if let End::File(to) = &self.to {
+            session.audit("COPY TO", to);
+        }
+        match (&self.how, file) {
+            (How::Text(options), None) => Ok(Answer::CopyOut(rows, Box::new(options.clone()))),
+            (How::Text(options), Some(file)) => Ok(Answer::CopyToFile(rows, Box::new(options.clone()), file)),
+            (How::Data(format), Some(file)) => {
+                let format = *format;
+                let written = session.on_work_threads(run, |_| file.write_rows(format, rows)).await?;
+                Ok(Answer::Done(format!("COPY {written}")))
+            }
+            (How::Data(_), None) => Err(Error::internal("a file without a path")),
         }
     }
 }
 
 #[async_trait]
 impl Own for CopyFrom {
-    async fn run(&self, session: &Session, _run: &Run) -> Result<Answer> {
+    async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
         session.may_write("COPY FROM")?;
+        let file = self.from.path().map(|from| path(session, from)).transpose()?;
         let parts: Vec<String> = self.table.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
         let into = match parts.as_slice() {
             [table] => TableReference::bare(table.as_str()),
@@ -148,8 +200,53 @@ impl Own for CopyFrom {
                 .hint("a table is created before it is copied into: CREATE TABLE …")
         })?;
         session.rights()?.must_write(&relation, Privilege::Insert)?;
+        if let Some(file) = file {
+            session.audit("COPY FROM", &file.to_string_lossy());
+        }
+        let options = match &self.how {
+            How::Text(options) => options.clone(),
+            How::Data(format) => return self.insert(session, &relation, *format, run).await,
+        };
         let table = LakeTable::new(Arc::clone(store), relation)?;
-        let copy = CopyIn::new(table, into, &self.columns, self.options.clone())?;
+        let mut copy = CopyIn::new(table, into, &self.columns, options)?;
+        copy.file = file.map(opened).transpose()?;
         Ok(Answer::CopyIn(Box::new(copy)))
     }
+}
+
+impl CopyFrom {
+    /// Rows of a file that names its columns: an INSERT of what is selected from it.
+    async fn insert(&self, session: &Session, into: &Relation, format: Format, run: &Run) -> Result<Answer> {
+        let path = self.from.path().unwrap_or_default();
+        if !format.claims(path) {
+            return Err(Error::unsupported(format!("the name of a file of {} must say so", format.name())).hint(
+                "or give it a name of its own: CREATE EXTERNAL TABLE … STORED AS …, and INSERT … SELECT from it",
+            ));
+        }
+        let all = into.columns.fields().iter().map(|field| field.name());
+        let columns: Vec<String> = match self.columns.is_empty() {
+            true => all.map(|name| quoted(name)).collect(),
+            false => self.columns.iter().map(|name| quoted(name)).collect(),
+        };
+        let (columns, path) = (columns.join(", "), path.replace('\'', "''"));
+        let sql = format!("INSERT INTO {} ({columns}) SELECT {columns} FROM '{path}'", self.table);
+        let Some(insert) = statement::parse(&sql)?.pop() else { return Err(Error::internal("an INSERT of a file")) };
+        let prepared = session.prepare(insert, &[]).await?;
+        match session.execute(&prepared, Vec::new(), run).await? {
+            Answer::Done(tag) => Ok(Answer::Done(tag.replace("INSERT 0", "COPY"))),
+            _ => Err(Error::internal("an INSERT that returned rows")),
+        }
+    }
+}
+
+fn opened(path: &Path) -> Result<File> {
+    let file = File::open(path).and_then(|file| match file.metadata()?.is_dir() {
+        true => Err(ErrorKind::IsADirectory.into()),
+        false => Ok(file),
+    });
+    file.map_err(|error| {
+        let kind = if error.kind() == ErrorKind::PermissionDenied { Kind::Denied } else { Kind::Io };
+        Error::new(kind, format!("could not open file \"{}\" for reading: {error}", path.display()))
+            .hint("COPY FROM reads a file of the server; a client's file is read by psql's \\copy")
+    })
 }

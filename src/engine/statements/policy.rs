@@ -7,6 +7,7 @@ use datafusion::common::TableReference;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
+use crate::engine::files::reads_files;
 use crate::engine::rights::quoted;
 use crate::engine::statement::{self, Own, at_words, folded, syntax, take_words};
 use crate::engine::statements::create_role::names;
@@ -182,6 +183,11 @@ impl Own for CreatePolicy {
         // A condition that cannot be planned now would keep everybody out later.
         let (schema, name) = (quoted(&table.schema), quoted(&table.name));
         let sql = format!("SELECT 1 FROM {schema}.{name} AS {name} WHERE ({})", self.using);
+        // It is planned for nobody, who could not be refused before a file is looked at.
+        if reads_files(&statement::parse_sql(&sql)?) {
+            return Err(Error::unsupported("a policy cannot read files of the server")
+                .hint("make a table of them, CREATE EXTERNAL TABLE, and read that"));
+        }
         let planner = session.engine.planner.get().cloned();
         let planner = planner.ok_or_else(|| Error::internal("a policy was made before the start"))?;
         session.on_work_threads(run, |_| async move { Ok(planner.create_logical_plan(&sql).await?) }).await?;

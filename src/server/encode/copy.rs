@@ -26,6 +26,8 @@ pub(in super::super) struct CopyEncoding {
     quoted: Vec<bool>,
     /// What goes in front of the first row, in the same message.
     start: &'static [u8],
+    /// Whether each row is a message, and not just a part of a file.
+    messages: bool,
 }
 
 impl CopyEncoding {
@@ -47,7 +49,13 @@ impl CopyEncoding {
             plain: types.iter().map(|of| !none && is_plain(of)).collect(),
             quoted: options.force_quote.among(schema)?,
             start: if options.format == CopyFormat::Binary { BINARY_START } else { b"" },
+            messages: true,
         })
+    }
+
+    /// The same for a file that is ours to write.
+    pub(in super::super) fn without_messages(self) -> Self {
+        Self { messages: false, ..self }
     }
 
     /// How the columns themselves are written.
@@ -63,7 +71,7 @@ impl CopyEncoding {
         if self.options.header == Header::Absent {
             return Ok(());
         }
-        message(out, |out| {
+        message(self.messages, out, |out| {
             for (at, field) in schema.fields().iter().enumerate() {
                 if at > 0 {
                     out.put_u8(self.options.delimiter);
@@ -89,7 +97,7 @@ impl CopyEncoding {
             if out.len() >= enough {
                 return Ok(row);
             }
-            message(out, |out| match self.options.format {
+            message(self.messages, out, |out| match self.options.format {
                 CopyFormat::Text | CopyFormat::Csv => self.put_line(columns, row, out),
                 CopyFormat::Binary => {
                     out.put_slice(self.start);
@@ -108,7 +116,7 @@ impl CopyEncoding {
         if self.options.format != CopyFormat::Binary {
             return Ok(());
         }
-        message(out, |out| {
+        message(self.messages, out, |out| {
             out.put_slice(self.start);
             out.put_slice(BINARY_END);
             Ok(())
@@ -198,11 +206,16 @@ fn is_plain(of: &Type) -> bool {
     )
 }
 
-/// A `CopyData` message of what `put` writes; nothing if that fails.
-fn message(out: &mut BytesMut, put: impl FnOnce(&mut BytesMut) -> Result<()>) -> Result<()> {
+/// What `put` writes, as a `CopyData` message if it shall be one; nothing if that fails.
+fn message(is_one: bool, out: &mut BytesMut, put: impl FnOnce(&mut BytesMut) -> Result<()>) -> Result<()> {
     let start = out.len();
-    out.put_slice(b"d\0\0\0\0");
-    let put = put(out).and_then(|()| set_length(out, start + 1, out.len() - start - 1));
+    if is_one {
+        out.put_slice(b"d\0\0\0\0");
+    }
+    let put = put(out).and_then(|()| match is_one {
+        true => set_length(out, start + 1, out.len() - start - 1),
+        false => Ok(()),
+    });
     if put.is_err() {
         out.truncate(start);
     }

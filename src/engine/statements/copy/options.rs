@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use crate::engine::copy::{Chosen, CopyFormat, CopyOptions, Header};
 use crate::engine::statement::{folded, syntax, take_words};
 use crate::error::{Error, Kind, Result};
+use crate::storage::Format;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
@@ -14,10 +15,19 @@ pub(super) enum Direction {
     From,
 }
 
+/// How a file is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum How {
+    /// As Postgres writes and reads it.
+    Text(CopyOptions),
+    /// In a format that names columns and types itself.
+    Data(Format),
+}
+
 /// What was given; what was not depends on the format.
 #[derive(Default)]
 struct Given {
-    format: Option<CopyFormat>,
+    format: Option<Written>,
     delimiter: Option<String>,
     null: Option<String>,
     header: Option<Header>,
@@ -28,9 +38,17 @@ struct Given {
     force_null: Option<Chosen>,
 }
 
-/// Reads the options up to the end of the statement. `binary`: the statement began with COPY BINARY.
-pub(super) fn options(parser: &mut Parser, direction: Direction, binary: bool) -> Result<CopyOptions> {
-    let mut given = Given { format: binary.then_some(CopyFormat::Binary), ..Given::default() };
+/// What FORMAT says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Text(CopyFormat),
+    Data(Format),
+}
+
+/// Reads the options up to the end of the statement. `binary`: the statement began with COPY BINARY. `path` is that of a
+/// file of the server, whose name may say the format.
+pub(super) fn options(parser: &mut Parser, direction: Direction, binary: bool, path: Option<&str>) -> Result<How> {
+    let mut given = Given { format: binary.then_some(Written::Text(CopyFormat::Binary)), ..Given::default() };
     take_words(parser, &["WITH"]);
     if parser.consume_token(&Token::LParen) {
         loop {
@@ -47,7 +65,26 @@ pub(super) fn options(parser: &mut Parser, direction: Direction, binary: bool) -
         return Err(Error::unsupported("COPY … WHERE is not supported")
             .hint("copy into a table of its own, and INSERT … SELECT … WHERE from there"));
     }
-    given.checked(direction)
+    if given.format.is_none() {
+        given.format = path.map(format_of).transpose()?.flatten();
+    }
+    match given.format {
+        Some(Written::Data(format)) => given.checked_data(format, direction, path).map(How::Data),
+        _ => given.checked(direction).map(How::Text),
+    }
+}
+
+/// The format that a name says: text where it says nothing.
+fn format_of(path: &str) -> Result<Option<Written>> {
+    match Format::of_file(path) {
+        Some((_, options)) if options.contains_key("compression") => {
+            Err(Error::unsupported("COPY of compressed text is not supported")
+                .hint("CREATE EXTERNAL TABLE … STORED AS CSV reads compressed files"))
+        }
+        Some((Format::Csv, options)) => Ok(options.is_empty().then_some(Written::Text(CopyFormat::Csv))),
+        Some((format, _)) => Ok(Some(Written::Data(format))),
+        None => Ok(None),
+    }
 }
 
 impl Given {
@@ -96,9 +133,9 @@ impl Given {
     fn old_option(&mut self, parser: &mut Parser) -> Result<bool> {
         let mut takes = |words: &[&str]| take_words(parser, words);
         if takes(&["BINARY"]) {
-            set(&mut self.format, "format", CopyFormat::Binary)?;
+            set(&mut self.format, "format", Written::Text(CopyFormat::Binary))?;
         } else if takes(&["CSV"]) {
-            set(&mut self.format, "format", CopyFormat::Csv)?;
+            set(&mut self.format, "format", Written::Text(CopyFormat::Csv))?;
         } else if takes(&["HEADER"]) {
             set(&mut self.header, "header", Header::Present)?;
         } else if takes(&["FREEZE"]) {
@@ -124,9 +161,41 @@ impl Given {
         Ok(true)
     }
 
+    /// A format of data needs no options, and a file of the server.
+    fn checked_data(&self, format: Format, direction: Direction, path: Option<&str>) -> Result<Format> {
+        let name = format.name();
+        for (option, given) in [
+            ("DELIMITER", self.delimiter.is_some()),
+            ("NULL", self.null.is_some()),
+            ("HEADER", self.header.is_some()),
+            ("QUOTE", self.quote.is_some()),
+            ("ESCAPE", self.escape.is_some()),
+            ("FORCE_QUOTE", self.force_quote.is_some()),
+            ("FORCE_NOT_NULL", self.force_not_null.is_some()),
+            ("FORCE_NULL", self.force_null.is_some()),
+        ] {
+            if given {
+                return Err(Error::new(Kind::Syntax, format!("cannot specify {option} with FORMAT {name}")));
+            }
+        }
+        if path.is_none() {
+            return Err(Error::unsupported(format!("COPY with FORMAT {name} is for files of the server"))
+                .hint("clients send and get text, csv and binary"));
+        }
+        match (format, direction) {
+            (Format::Avro, Direction::To) => {
+                Err(Error::unsupported("files of avro are not written").hint("write parquet, json or arrow"))
+            }
+            _ => Ok(format),
+        }
+    }
+
     /// Each option where it has a meaning, and no two that contradict each other, as Postgres wants it.
     fn checked(self, direction: Direction) -> Result<CopyOptions> {
-        let format = self.format.unwrap_or(CopyFormat::Text);
+        let format = match self.format {
+            Some(Written::Text(format)) => format,
+            _ => CopyFormat::Text,
+        };
         let csv = format == CopyFormat::Csv;
         if format == CopyFormat::Binary {
             for (name, given) in [
@@ -221,13 +290,16 @@ fn set<T>(option: &mut Option<T>, name: &str, value: T) -> Result<()> {
     }
 }
 
-fn format(parser: &mut Parser) -> Result<CopyFormat> {
+fn format(parser: &mut Parser) -> Result<Written> {
     let name = text(parser)?;
     match name.to_lowercase().as_str() {
-        "text" => Ok(CopyFormat::Text),
-        "csv" => Ok(CopyFormat::Csv),
-        "binary" => Ok(CopyFormat::Binary),
-        _ => Err(Error::invalid(format!("COPY format \"{name}\" not recognized")).hint("text, csv or binary")),
+        "text" => Ok(Written::Text(CopyFormat::Text)),
+        "csv" => Ok(Written::Text(CopyFormat::Csv)),
+        "binary" => Ok(Written::Text(CopyFormat::Binary)),
+        other => Format::named(other).map(Written::Data).ok_or_else(|| {
+            Error::invalid(format!("COPY format \"{name}\" not recognized"))
+                .hint("text, csv or binary; of files of the server parquet, json or arrow too")
+        }),
     }
 }
 

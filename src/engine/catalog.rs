@@ -128,6 +128,7 @@ impl Schema {
                 let plan = Box::new(planner.statement_to_plan(parse_sql(sql)?).await?);
                 Behind::View { sql: sql.clone(), columns: Arc::clone(plan.schema().inner()), plan }
             }
+            RelationKind::External(external) => Behind::External(external.provider(&relation)?),
         };
         Ok(Arc::new(Guarded { relation, behind }))
     }

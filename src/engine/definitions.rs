@@ -104,7 +104,7 @@ fn object(definition: &DdlStatement) -> String {
 }
 
 /// Whether the session may make a relation of that name, or put one in the place of `there`.
-fn check_create(rights: &Rights, schema: &str, there: Option<&Relation>, replace: bool) -> Result<()> {
+pub(super) fn check_create(rights: &Rights, schema: &str, there: Option<&Relation>, replace: bool) -> Result<()> {
     rights.must_create_in(schema)?;
     match there.filter(|_| replace) {
         Some(there) => rights.must_own(there),
@@ -167,7 +167,7 @@ async fn create_table(session: &Session, table: CreateMemoryTable, run: &Run) ->
 }
 
 /// The schema a table is kept with: plain text for what is only another layout of text in memory.
-fn stored(schema: &SchemaRef) -> SchemaRef {
+pub(super) fn stored(schema: &SchemaRef) -> SchemaRef {
     let field = |field: &Arc<Field>| {
         let data_type = match field.data_type() {
             DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
@@ -217,7 +217,7 @@ fn refuse_circle(session: &Session, view: &ResolvedTableReference, query: &str) 
     Ok(())
 }
 
-fn drop_relation(
+pub(super) fn drop_relation(
     session: &Session,
     name: &TableReference,
     kind: RelationType,
@@ -226,8 +226,13 @@ fn drop_relation(
 ) -> Result<()> {
     let name = resolve(session, name);
     writable(&name)?;
+    let mut kind = kind;
     if let Some(relation) = session.engine.store.relation(&name.schema, &name.table)? {
         session.rights()?.must_be_allowed_to_drop(&relation)?;
+        // DROP TABLE forgets where an external table is; its rows stay there.
+        if kind == RelationType::Table && relation.kind.of() == RelationType::External {
+            kind = RelationType::External;
+        }
     }
     if !session.engine.store.drop_relation(&name.schema, &name.table, kind, if_exists)? {
         run.notice(format!("relation \"{}\" does not exist, skipping", name.table));
@@ -245,7 +250,7 @@ fn is_virtual(schema: &str) -> bool {
     [SystemTables::SCHEMA, "pg_catalog", "information_schema"].contains(&schema)
 }
 
-fn writable(name: &ResolvedTableReference) -> Result<()> {
+pub(super) fn writable(name: &ResolvedTableReference) -> Result<()> {
     refuse_virtual(&name.schema)
 }
 
@@ -272,6 +277,10 @@ pub(super) fn check_insert(session: &Session, into: &TableReference) -> Result<(
     match session.engine.store.relation(&name.schema, &name.table)?.map(|relation| relation.kind) {
         Some(RelationKind::View { .. }) => {
             Err(Error::new(Kind::WrongObject, format!("cannot insert into view \"{}\"", name.table)))
+        }
+        Some(RelationKind::External(_)) => {
+            let message = format!("cannot insert into external table \"{}\"", name.table);
+            Err(Error::new(Kind::WrongObject, message).hint("its rows are other programs' files, which are only read"))
         }
         _ => Ok(()),
     }

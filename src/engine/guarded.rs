@@ -33,6 +33,8 @@ pub struct Guarded {
 #[derive(Debug)]
 pub enum Behind {
     Table(Arc<LakeTable>),
+    /// Rows that are not ours, as their provider reads them.
+    External(Arc<dyn TableProvider>),
     /// The view's query, which is checked as its owner's.
     View {
         plan: Box<LogicalPlan>,
@@ -57,20 +59,21 @@ impl TableProvider for Guarded {
     fn schema(&self) -> SchemaRef {
         match &self.behind {
             Behind::Table(table) => table.schema(),
+            Behind::External(table) => table.schema(),
             Behind::View { columns, .. } => Arc::clone(columns),
         }
     }
 
     fn table_type(&self) -> TableType {
         match &self.behind {
-            Behind::Table(_) => TableType::Base,
+            Behind::Table(_) | Behind::External(_) => TableType::Base,
             Behind::View { .. } => TableType::View,
         }
     }
 
     fn get_table_definition(&self) -> Option<&str> {
         match &self.behind {
-            Behind::Table(_) => None,
+            Behind::Table(_) | Behind::External(_) => None,
             Behind::View { sql, .. } => Some(sql),
         }
     }
@@ -102,7 +105,9 @@ impl TableProvider for Guarded {
 /// A table of which somebody may read some columns: which of them a query does read is known when it is scanned.
 #[derive(Debug)]
 pub struct SomeColumns {
-    pub table: Arc<LakeTable>,
+    pub table: Arc<dyn TableProvider>,
+    /// Of its relation.
+    pub name: String,
     pub readable: Vec<String>,
 }
 
@@ -121,7 +126,7 @@ impl SomeColumns {
         if read.iter().all(|column| self.readable.iter().any(|readable| readable == column)) {
             return Ok(());
         }
-        Err(Error::new(Kind::Denied, format!("permission denied for table {}", self.table.relation().name))
+        Err(Error::new(Kind::Denied, format!("permission denied for table {}", self.name))
             .hint(format!("only these of its columns may be read: {}", self.readable.join(", "))))
     }
 }
@@ -159,8 +164,8 @@ impl TableProvider for SomeColumns {
 /// The stored table that a source reads, once it has been checked.
 pub fn table_read(source: &Arc<dyn TableSource>) -> Option<Relation> {
     let provider = source_as_provider(source).ok()?;
-    let some = provider.downcast_ref::<SomeColumns>().map(|some| some.table.as_ref());
-    some.or_else(|| provider.downcast_ref::<LakeTable>()).map(|table| table.relation().clone())
+    let some = provider.downcast_ref::<SomeColumns>().map(|some| &some.table);
+    some.unwrap_or(&provider).downcast_ref::<LakeTable>().map(|table| table.relation().clone())
 }
 
 /// A note in a plan for whoever checks it. It is taken out there, and cannot be run.

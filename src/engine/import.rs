@@ -59,6 +59,10 @@ impl Import {
                     Error::new(Kind::NotReady, format!("\"{}\" is a view", name.table)).hint("import into a table")
                 );
             }
+            Some(RelationKind::External(_)) => {
+                return Err(Error::new(Kind::NotReady, format!("\"{}\" is an external table", name.table))
+                    .hint("import into a table of another name"));
+            }
             Some(RelationKind::Table(id)) if !self.replace => Some(*id),
             _ => None,
         };

@@ -235,19 +235,22 @@ impl Rights {
                 self.must(relation, Privilege::Select)?;
                 inlined(self.acting_as(relation.owner)?.checked(plan.as_ref().clone())?, scan)
             }
-            Behind::Table(table) => {
-                let readable = self.readable(relation)?;
-                if let Some(rows) = self.visible_rows(relation)? {
-                    return inlined(rows, scan);
-                }
-                let table = Arc::clone(table);
-                let provider: Arc<dyn TableProvider> = match readable {
-                    Some(readable) => Arc::new(SomeColumns { table, readable }),
-                    None => table,
-                };
-                Ok(LogicalPlan::TableScan(TableScan { source: provider_as_source(provider), ..scan }))
-            }
+            Behind::Table(table) => self.scan(scan, relation, Arc::clone(table) as Arc<dyn TableProvider>),
+            Behind::External(table) => self.scan(scan, relation, Arc::clone(table)),
         }
+    }
+
+    /// The scan of a table: of the rows and columns that may be read.
+    fn scan(&self, scan: TableScan, relation: &Relation, table: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
+        let readable = self.readable(relation)?;
+        if let Some(rows) = self.visible_rows(relation)? {
+            return inlined(rows, scan);
+        }
+        let provider: Arc<dyn TableProvider> = match readable {
+            Some(readable) => Arc::new(SomeColumns { table, name: relation.name.clone(), readable }),
+            None => table,
+        };
+        Ok(LogicalPlan::TableScan(TableScan { source: provider_as_source(provider), ..scan }))
     }
 
     /// The columns of a table that may be read; `None`: all.
@@ -258,7 +261,7 @@ impl Rights {
         }
         let columns: Vec<String> = self.granted(object, Privilege::Select).flatten().map(str::to_owned).collect();
         match columns.is_empty() {
-            true => Err(denied("table", &relation.name)),
+            true => Err(denied(spoken(relation), &relation.name)),
             false => Ok(Some(columns)),
         }
     }
@@ -318,7 +321,8 @@ impl Rights {
                 let table = Arc::clone(table) as Arc<dyn TableProvider>;
                 Ok(DmlStatement { target: provider_as_source(table), ..write })
             }
-            Behind::View { .. } => Ok(write),
+            // Refused as what they are when they are written to.
+            Behind::View { .. } | Behind::External(_) => Ok(write),
         }
     }
 
@@ -344,6 +348,7 @@ pub fn spoken(relation: &Relation) -> &'static str {
     match relation.kind.of() {
         RelationType::Table => "table",
         RelationType::View => "view",
+        RelationType::External => "external table",
     }
 }
 

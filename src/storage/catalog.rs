@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::access::{Access, RoleId};
 use super::disk::Stored;
+use super::external::External;
 use crate::error::{Error, Result};
 
 /// What to run on a catalog of format 0, 1, …; one entry per format, never edited once released.
@@ -118,6 +119,9 @@ pub(super) const MIGRATIONS: &[&str] = &[
     INSERT INTO grants VALUES ('database', 0, '', 0, 'CONNECT', 0), ('database', 0, '', 0, 'TEMPORARY', 0);
     INSERT INTO grants SELECT 'schema', id, '', 0, 'USAGE', 0 FROM schemas WHERE name = 'public';
 ",
+    "
+    ALTER TABLE relations ADD COLUMN external TEXT; -- JSON: where its rows are; NULL: here, or in a view's query
+",
 ];
 
 /// A table's number: never reused, and the same through every change of name.
@@ -154,6 +158,8 @@ pub struct Relation {
 pub enum RelationKind {
     Table(TableId),
     View { sql: String },
+    /// Its rows are not ours: in files of other programs, or on another server.
+    External(Arc<External>),
 }
 
 /// A kind of relation without a particular one, as in DROP TABLE or DROP VIEW.
@@ -161,6 +167,7 @@ pub enum RelationKind {
 pub enum RelationType {
     Table,
     View,
+    External,
 }
 
 impl RelationKind {
@@ -168,6 +175,7 @@ impl RelationKind {
         match self {
             RelationKind::Table(_) => RelationType::Table,
             RelationKind::View { .. } => RelationType::View,
+            RelationKind::External(_) => RelationType::External,
         }
     }
 }
@@ -177,6 +185,7 @@ impl fmt::Display for RelationType {
         f.write_str(match self {
             RelationType::Table => "table",
             RelationType::View => "view",
+            RelationType::External => "external table",
         })
     }
 }
@@ -473,14 +482,14 @@ impl Rows<'_> {
     }
 
     fn relation(&mut self, schema: &str, name: &str) -> Result<Option<Relation>> {
-        let sql = "SELECT r.id, r.view_sql, r.columns, r.comment, r.version, r.owner, r.row_security
+        let sql = "SELECT r.id, r.view_sql, r.columns, r.comment, r.version, r.owner, r.row_security, r.external
                    FROM relations r JOIN schemas s ON s.id = r.schema_id WHERE s.name = ?1 AND r.name = ?2";
         let row = self.db.query_row(sql, [schema, name], |row| {
             let columns: Vec<u8> = row.get(2)?;
-            let (owner, row_security) = (RoleId(row.get(5)?), row.get(6)?);
-            Ok((row.get(0)?, row.get(1)?, columns, row.get(3)?, row.get::<_, i64>(4)?, owner, row_security))
+            let (owner, row_security, external) = (RoleId(row.get(5)?), row.get(6)?, row.get::<_, Option<String>>(7)?);
+            Ok((row.get(0)?, row.get(1)?, columns, row.get(3)?, row.get::<_, i64>(4)?, owner, row_security, external))
         });
-        let Some((id, view_sql, columns, comment, version, owner, row_security)) = row.optional()? else {
+        let Some((id, view_sql, columns, comment, version, owner, row_security, external)) = row.optional()? else {
             return Ok(None);
         };
         let (columns, column_comments) = columns_from(&columns)?;
@@ -490,9 +499,10 @@ impl Rows<'_> {
             row_security,
             schema: schema.to_owned(),
             name: name.to_owned(),
-            kind: match view_sql {
-                Some(sql) => RelationKind::View { sql },
-                None => RelationKind::Table(TableId(id)),
+            kind: match (view_sql, external) {
+                (Some(sql), _) => RelationKind::View { sql },
+                (None, Some(external)) => RelationKind::External(Arc::new(serde_json::from_str(&external)?)),
+                (None, None) => RelationKind::Table(TableId(id)),
             },
             columns,
             comment,

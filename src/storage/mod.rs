@@ -6,6 +6,7 @@
 mod access;
 mod catalog;
 mod disk;
+mod external;
 mod models;
 mod roles;
 mod store;
@@ -16,6 +17,7 @@ pub use access::{
     Access, DefaultGrant, DefaultOn, Grant, Membership, Object, Policy, Privilege, Role, RoleId, Verifier,
 };
 pub use catalog::{DataFile, ModelRow, ModelVersion, Relation, RelationKind, RelationType, Status, TableId};
+pub use external::External;
 pub use models::NewModel;
 pub use roles::{RoleChange, check_role_name};
 pub use store::{IfExists, Store};

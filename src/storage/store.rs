@@ -143,7 +143,7 @@ impl Store {
 
     /// Writes the row of a new relation, or of one that takes the place of another and is treated as it was.
     #[allow(clippy::too_many_arguments)]
-    fn insert(
+    pub(super) fn insert(
         &self,
         tx: &Transaction<'_>,
         schema: &str,
@@ -308,7 +308,7 @@ impl Store {
     }
 
     /// Makes the name free for a new relation, or says that it is not wanted or, by an error, not possible.
-    fn claim(
+    pub(super) fn claim(
         &self,
         tx: &Transaction<'_>,
         schema: &str,
@@ -351,7 +351,7 @@ impl Store {
 }
 
 /// What became of a name that a new relation wants.
-enum Claim {
+pub(super) enum Claim {
     Free,
     /// It was this one's, which is gone.
     Replaces(Box<Relation>),
@@ -501,7 +501,7 @@ mod tests {
     fn id(store: &Store, name: &str) -> TableId {
         match store.relation("public", name).unwrap().unwrap().kind {
             RelationKind::Table(id) => id,
-            RelationKind::View { .. } => panic!("{name} is a view"),
+            other => panic!("{name} is no table: {other:?}"),
         }
     }
 

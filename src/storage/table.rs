@@ -42,7 +42,7 @@ impl LakeTable {
     pub fn new(store: Arc<Store>, relation: Relation) -> Result<LakeTable> {
         match relation.kind {
             RelationKind::Table(id) => Ok(LakeTable { store, relation, id }),
-            RelationKind::View { .. } => {
+            RelationKind::View { .. } | RelationKind::External(_) => {
                 let name = display_name(&relation.schema, &relation.name);
                 Err(Error::new(Kind::NotReady, format!("\"{name}\" is not a table")))
             }

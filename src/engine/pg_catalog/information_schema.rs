@@ -74,7 +74,11 @@ const TABLES: SystemRelation = SystemRelation {
     ],
     rows: |objects| {
         let table = |object: &Object| {
-            let (kind, insertable) = if object.kind == 'r' { ("BASE TABLE", "YES") } else { ("VIEW", "NO") };
+            let (kind, insertable) = match object.kind {
+                'r' => ("BASE TABLE", "YES"),
+                'f' => ("FOREIGN", "NO"),
+                _ => ("VIEW", "NO"),
+            };
             let nothing = Value::Null;
             row![
                 CATALOG,

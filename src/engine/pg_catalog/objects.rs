@@ -14,7 +14,7 @@ use crate::engine::session::lock;
 use crate::engine::system_tables::SystemTables;
 use crate::error::Result;
 use crate::functions::FUNCTIONS;
-use crate::storage::{Access, RelationKind, Role, RoleId, Store};
+use crate::storage::{Access, External, RelationKind, Role, RoleId, Store};
 
 /// The first number that is not Postgres' own. What the store keeps is numbered from here on by its row there, so that
 /// a number stays with its object for good.
@@ -56,7 +56,7 @@ pub struct Object {
     pub schema: String,
     pub schema_oid: i32,
     pub name: String,
-    /// `r` table, `v` view.
+    /// `r` table, `v` view, `f` a table whose rows are elsewhere.
     pub kind: char,
     pub columns: SchemaRef,
     pub comment: Option<String>,
@@ -64,6 +64,8 @@ pub struct Object {
     pub rows: u64,
     pub bytes: u64,
     pub view_sql: Option<String>,
+    /// Where the rows of one of kind `f` are.
+    pub external: Option<Arc<External>>,
 }
 
 /// A function of ours.
@@ -161,9 +163,10 @@ impl Source {
             let Some((id, owner)) = self.store.schema_owner(&name) else { continue };
             let schema_oid = if name == "public" { PUBLIC } else { number(id) };
             for relation in self.store.relations(&name)? {
-                let view_sql = match &relation.kind {
-                    RelationKind::View { sql } => Some(sql.clone()),
-                    RelationKind::Table(_) => None,
+                let (kind, view_sql, external) = match &relation.kind {
+                    RelationKind::Table(_) => ('r', None, None),
+                    RelationKind::View { sql } => ('v', Some(sql.clone()), None),
+                    RelationKind::External(external) => ('f', None, Some(Arc::clone(external))),
                 };
                 objects.push(Object {
                     oid: number(relation.id),
@@ -172,7 +175,7 @@ impl Source {
                     row_security: relation.row_security,
                     schema: name.clone(),
                     schema_oid,
-                    kind: if view_sql.is_some() { 'v' } else { 'r' },
+                    kind,
                     rows: relation.rows(),
                     bytes: relation.bytes(),
                     name: relation.name,
@@ -180,6 +183,7 @@ impl Source {
                     comment: relation.comment,
                     column_comments: relation.column_comments,
                     view_sql,
+                    external,
                 });
             }
             namespaces.push(Namespace { oid: schema_oid, id: Some(id), name, owner });
@@ -220,6 +224,7 @@ impl Source {
             rows: 0,
             bytes: 0,
             view_sql: None,
+            external: None,
         };
         let ours = relations::RELATIONS.iter().map(|relation| (relation.name, relation.schema()));
         let exported = self.exports.tables.iter().map(|(name, rows)| (*name, rows.schema()));

@@ -88,7 +88,7 @@ impl Target {
         if wanted.columns.is_empty() {
             return Ok(vec![None]);
         }
-        if self.kind != "table" {
+        if !["table", "external table"].contains(&self.kind) {
             return Err(Error::unsupported(format!("columns of a {} cannot be granted", self.kind))
                 .hint("make a view of these columns and grant that"));
         }
@@ -192,7 +192,7 @@ pub fn must_get_relation(session: &Session, rights: &Rights, name: &TableReferen
 pub fn must_get_table(session: &Session, rights: &Rights, name: &TableReference) -> Result<Relation> {
     let relation = must_get_relation(session, rights, name)?;
     match relation.kind.of() {
-        RelationType::Table => Ok(relation),
+        RelationType::Table | RelationType::External => Ok(relation),
         RelationType::View => Err(Error::new(Kind::WrongObject, format!("\"{}\" is not a table", relation.name))),
     }
 }

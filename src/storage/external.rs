@@ -1,0 +1,75 @@
+//! External tables: relations whose rows are not ours, and where they are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::Schema;
+use datafusion::catalog::TableProvider;
+use rusqlite::params;
+use serde::{Deserialize, Serialize};
+
+use super::access::RoleId;
+use super::catalog::{Relation, RelationType};
+use super::store::{Claim, IfExists, Store};
+use crate::error::{Error, Result};
+
+/// Where the rows of an external table are, and how they are read. The catalog keeps it as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct External {
+    /// Who knows how to read them: `parquet`, `csv`, … for files of that format.
+    pub provider: String,
+    /// What the provider finds them by: of files their paths.
+    pub locations: Vec<String>,
+    /// The columns that are read from the names of folders, `year=2024`.
+    #[serde(default)]
+    pub partitions: Vec<String>,
+    /// What else the provider must know. No secrets: whoever may look at the catalog sees them.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+    /// Whether somebody named the columns, instead of the files.
+    #[serde(default)]
+    pub declared: bool,
+}
+
+impl External {
+    /// What stands for all files where clients want the name of a server.
+    pub const FILES: &str = "files";
+
+    /// The table as DataFusion reads it. Nothing is opened before it is scanned.
+    pub fn provider(&self, relation: &Relation) -> Result<Arc<dyn TableProvider>> {
+        let message = format!("external table \"{}\" is stored as {}", relation.name, self.provider);
+        Err(Error::unsupported(message).hint("a newer version made it"))
+    }
+
+    /// What of it clients are shown, by name.
+    pub fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
+        let locations = self.locations.iter().map(|location| ("location", location.as_str()));
+        let options = self.options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        [("format", self.provider.as_str())].into_iter().chain(locations).chain(options)
+    }
+}
+
+impl Store {
+    /// A new external table. Answers whether it was created. One that is replaced keeps its owner, and what was granted
+    /// on it.
+    pub fn create_external(
+        &self,
+        schema: &str,
+        name: &str,
+        external: &External,
+        columns: &Schema,
+        exists: IfExists,
+        owner: RoleId,
+    ) -> Result<bool> {
+        let stored = serde_json::to_string(external)?;
+        self.catalog.commit(|tx| {
+            let claim = match self.claim(tx, schema, name, RelationType::External, exists)? {
+                Claim::Unwanted => return Ok((false, vec![])),
+                claim => claim,
+            };
+            let (id, touched) = self.insert(tx, schema, name, None, columns, claim, owner)?;
+            tx.execute("UPDATE relations SET external = ?2 WHERE id = ?1", params![id, stored])?;
+            Ok((true, touched))
+        })
+    }
+}

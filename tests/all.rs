@@ -7,6 +7,7 @@ mod access;
 mod conformance;
 mod copy;
 mod cursors;
+mod foreign;
 mod goldens;
 mod layers;
 mod manual;

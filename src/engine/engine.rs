@@ -16,6 +16,7 @@ use tokio::runtime::{Handle, Runtime};
 use crate::engine::activity::Activity;
 use crate::engine::catalog::{CATALOG, Catalogs};
 use crate::engine::fitted::FittedModels;
+use crate::engine::foreign::Gateway;
 use crate::engine::lateral::Lateral;
 use crate::engine::login::{Connected, admitted};
 use crate::engine::relations::FunctionPlanner;
@@ -26,6 +27,7 @@ use crate::engine::{
     privilege_functions, signals, text_casts,
 };
 use crate::error::{Error, Kind, Result};
+use crate::foreign::Pushdown;
 use crate::functions::FUNCTIONS;
 use crate::models::Registry;
 use crate::storage::{Object, Privilege, RoleId, Store};
@@ -38,6 +40,8 @@ pub struct Config {
     pub memory_limit: usize,
     /// Threads for queries and training.
     pub threads: usize,
+    /// Variables that passwords of foreign servers may be in.
+    pub environment: fn(&str) -> Option<String>,
 }
 
 /// The database: shared by all connections.
@@ -50,6 +54,8 @@ pub struct Engine {
     /// How many sessions of each role there are.
     pub(super) connected: Arc<Connected>,
     pub(super) activity: Arc<Activity>,
+    /// The way to foreign servers.
+    pub(super) gateway: Arc<Gateway>,
     /// Microseconds since 1970, UTC.
     pub(super) started: i64,
     pub(super) memory_limit: usize,
@@ -87,7 +93,8 @@ impl Engine {
         let _ = rayon::ThreadPoolBuilder::new().num_threads(config.threads).build_global();
         let registry = Arc::new(Registry::new(Arc::new(FittedModels::new(Arc::clone(&store)))));
         let activity = Arc::default();
-        let (base, planner) = base_state(config, &store, &registry, &activity)?;
+        let gateway = Arc::new(Gateway::new(Arc::clone(&store), config.environment));
+        let (base, planner) = base_state(config, &store, &registry, &activity, &gateway)?;
         Ok(Arc::new(Self {
             store,
             registry,
@@ -95,6 +102,7 @@ impl Engine {
             planner,
             connected: Arc::default(),
             activity,
+            gateway,
             started: chrono::Utc::now().timestamp_micros(),
             memory_limit: config.memory_limit,
             work: Some(work),
@@ -140,6 +148,7 @@ fn base_state(
     store: &Arc<Store>,
     registry: &Arc<Registry>,
     activity: &Arc<Activity>,
+    gateway: &Arc<Gateway>,
 ) -> Result<(SessionState, Arc<OnceLock<SessionState>>)> {
     let mut settings = SessionConfig::new()
         .with_default_catalog_and_schema(CATALOG, "public")
@@ -155,7 +164,7 @@ fn base_state(
     let consumers = std::num::NonZeroUsize::MIN.saturating_add(4);
     let runtime =
         RuntimeEnvBuilder::new().with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers))).build_arc()?;
-    let catalogs = Arc::new(Catalogs::new(Arc::clone(store)));
+    let catalogs = Arc::new(Catalogs::new(Arc::clone(store), Arc::clone(gateway)));
     let functions = FunctionPlanner::new(Arc::clone(store), Arc::clone(registry), catalogs.planner());
     let mut rules = Analyzer::default().rules;
     rules.splice(0..0, [Arc::new(Wildcards) as Arc<dyn AnalyzerRule + Send + Sync>, Arc::new(Lateral)]);
@@ -165,6 +174,7 @@ fn base_state(
         .with_catalog_list(Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>)
         .with_default_features()
         .with_analyzer_rules(rules)
+        .with_optimizer_rule(Arc::new(Pushdown))
         .with_query_planner(Arc::new(barrier::Planner))
         .with_relation_planners(vec![Arc::new(functions)])
         .build();

@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_plan::ExecutionPlan;
 
+use crate::engine::foreign::Unread;
 use crate::error::{Error, Kind, Result};
 use crate::models::ModelName;
 use crate::storage::{LakeTable, Relation};
@@ -35,6 +36,11 @@ pub enum Behind {
     Table(Arc<LakeTable>),
     /// Rows that are not ours, as their provider reads them.
     External(Arc<dyn TableProvider>),
+    /// A table of a foreign server, which is read as who reads it here.
+    Foreign {
+        unread: Unread,
+        columns: SchemaRef,
+    },
     /// The view's query, which is checked as its owner's.
     View {
         plan: Box<LogicalPlan>,
@@ -60,20 +66,20 @@ impl TableProvider for Guarded {
         match &self.behind {
             Behind::Table(table) => table.schema(),
             Behind::External(table) => table.schema(),
-            Behind::View { columns, .. } => Arc::clone(columns),
+            Behind::Foreign { columns, .. } | Behind::View { columns, .. } => Arc::clone(columns),
         }
     }
 
     fn table_type(&self) -> TableType {
         match &self.behind {
-            Behind::Table(_) | Behind::External(_) => TableType::Base,
+            Behind::Table(_) | Behind::External(_) | Behind::Foreign { .. } => TableType::Base,
             Behind::View { .. } => TableType::View,
         }
     }
 
     fn get_table_definition(&self) -> Option<&str> {
         match &self.behind {
-            Behind::Table(_) | Behind::External(_) => None,
+            Behind::Table(_) | Behind::External(_) | Behind::Foreign { .. } => None,
             Behind::View { sql, .. } => Some(sql),
         }
     }

@@ -18,6 +18,7 @@ mod empty_arrays;
 mod engine;
 mod expressions;
 mod fitted;
+mod foreign;
 mod guarded;
 mod headings;
 mod identifiers;

@@ -237,6 +237,11 @@ impl Rights {
             }
             Behind::Table(table) => self.scan(scan, relation, Arc::clone(table) as Arc<dyn TableProvider>),
             Behind::External(table) => self.scan(scan, relation, Arc::clone(table)),
+            Behind::Foreign { unread, .. } => {
+                // Nobody without the right learns whether they would be let in over there.
+                self.readable(relation)?;
+                self.scan(scan, relation, unread.read_by(self.role)?)
+            }
         }
     }
 
@@ -322,7 +327,7 @@ impl Rights {
                 Ok(DmlStatement { target: provider_as_source(table), ..write })
             }
             // Refused as what they are when they are written to.
-            Behind::View { .. } | Behind::External(_) => Ok(write),
+            Behind::View { .. } | Behind::External(_) | Behind::Foreign { .. } => Ok(write),
         }
     }
 
@@ -346,6 +351,7 @@ pub fn denied(kind: &str, name: &str) -> Error {
 /// What a relation is called in a message.
 pub fn spoken(relation: &Relation) -> &'static str {
     match relation.kind.of() {
+        RelationType::External if relation.is_foreign() => "foreign table",
         RelationType::Table => "table",
         RelationType::View => "view",
         RelationType::External => "external table",

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes, BytesMut};
 use datafusion::arrow::array::{
     ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder,
-    Float64Builder, Int16Builder, Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, ListArray, NullBufferBuilder, RecordBatch,
-    RecordBatchOptions, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+    Float64Builder, Int16Builder, Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, ListArray,
+    NullBufferBuilder, RecordBatch, RecordBatchOptions, StringBuilder, Time64MicrosecondBuilder,
+    TimestampMicrosecondBuilder,
 };
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::cast;
@@ -429,8 +430,11 @@ mod tests {
         let whole = format!("{}{whole}", "0".repeat((4 - whole.len() % 4) % 4));
         let padded = format!("{decimals}{}", "0".repeat((4 - decimals.len() % 4) % 4));
         let weight = i16::try_from(whole.len() / 4).unwrap() - 1;
-        let digits: Vec<u16> =
-            format!("{whole}{padded}").as_bytes().chunks(4).map(|four| std::str::from_utf8(four).unwrap().parse().unwrap()).collect();
+        let digits: Vec<u16> = format!("{whole}{padded}")
+            .as_bytes()
+            .chunks(4)
+            .map(|four| std::str::from_utf8(four).unwrap().parse().unwrap())
+            .collect();
         let mut bytes = Vec::new();
         bytes.extend(u16::try_from(digits.len()).unwrap().to_be_bytes());
         bytes.extend(weight.to_be_bytes());

@@ -47,12 +47,12 @@ impl RemoteTable {
     }
 
     /// As the catalog keeps it.
-    pub fn to_json(&self) -> Result<String> {
-        Ok(serde_json::to_string(self)?)
+    pub fn to_json(&self) -> Result<serde_json::Value> {
+        Ok(serde_json::to_value(self)?)
     }
 
-    pub fn from_json(json: &str) -> Result<Self> {
-        Ok(serde_json::from_str(json)?)
+    pub fn from_json(json: &serde_json::Value) -> Result<Self> {
+        Ok(Self::deserialize(json)?)
     }
 
     /// Its name in a query.

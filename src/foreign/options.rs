@@ -44,7 +44,10 @@ pub enum Encryption {
     Prefer,
     Require,
     /// By the authorities in that file; `host`: the certificate must be that host's, too.
-    Verify { authorities: String, host: bool },
+    Verify {
+        authorities: String,
+        host: bool,
+    },
 }
 
 /// Refuses an option that there is not, that does not belong there, or whose value is none.

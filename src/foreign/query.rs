@@ -258,7 +258,8 @@ fn summary(scope: &Scope<'_>, expr: &Expr, plan: &DataType) -> Option<(String, R
         ("count", Expr::Literal(value, _)) if !value.is_null() && !params.distinct => format!("count(*){filter}"),
         ("count", arg) => {
             let arg = scope.write(arg)?;
-            let is_plain = !params.distinct || !(arg.of.list || matches!(arg.of.scalar, Scalar::Json | Scalar::Interval));
+            let is_plain =
+                !params.distinct || !(arg.of.list || matches!(arg.of.scalar, Scalar::Json | Scalar::Interval));
             is_plain.then(|| format!("count({distinct}{}){filter}", arg.sql))?
         }
         ("sum", arg) => {
@@ -272,8 +273,10 @@ fn summary(scope: &Scope<'_>, expr: &Expr, plan: &DataType) -> Option<(String, R
                 // The engine cuts a mean of decimals off after the last one that it has.
                 (Scalar::Numeric { .. }, Scalar::Numeric { scale, .. }) => {
                     let scale = usize::try_from(scale).ok()?;
-                    let (sum, count) =
-                        (format!("sum({distinct}{}){filter}", arg.sql), format!("count({distinct}{}){filter}", arg.sql));
+                    let (sum, count) = (
+                        format!("sum({distinct}{}){filter}", arg.sql),
+                        format!("count({distinct}{}){filter}", arg.sql),
+                    );
                     let (zeros, before) = ("0".repeat(scale), "0".repeat(scale.saturating_sub(1)));
                     let unit = if scale == 0 { "1".to_owned() } else { format!("0.{before}1") };
                     format!("(div({sum} * 1{zeros}, nullif({count}, 0)) * {unit})")

@@ -81,7 +81,9 @@ pub fn consistent(plan: Arc<dyn ExecutionPlan>) -> DataFusionResult<Arc<dyn Exec
     let shared = plan.transform_up(|node| {
         let Some(scan) = node.downcast_ref::<ForeignScanExec>() else { return Ok(Transformed::no(node)) };
         Ok(match scans.iter().find(|(snapshot, _)| snapshot.is_of(&scan.query.server)) {
-            Some((snapshot, _)) => Transformed::yes(Arc::new(scan.seeing(Arc::clone(snapshot))) as Arc<dyn ExecutionPlan>),
+            Some((snapshot, _)) => {
+                Transformed::yes(Arc::new(scan.seeing(Arc::clone(snapshot))) as Arc<dyn ExecutionPlan>)
+            }
             None => Transformed::no(node),
         })
     })?;
@@ -120,8 +122,7 @@ impl ExecutionPlan for ForeignScanExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DataFusionResult<SendableRecordBatchStream> {
         let schema = self.schema();
-        let decoder =
-            Decoder::new(Arc::clone(&schema), &self.query.columns, context.session_config().batch_size());
+        let decoder = Decoder::new(Arc::clone(&schema), &self.query.columns, context.session_config().batch_size());
         let reading = Reading::begin(self.query.clone(), self.snapshot.clone(), decoder);
         let batches = stream::once(reading).map_ok(Reading::batches).try_flatten();
         let metrics = BaselineMetrics::new(&self.metrics, partition);
@@ -186,9 +187,7 @@ impl Reading {
     }
 
     fn batches(self) -> impl futures::Stream<Item = Result<RecordBatch>> {
-        stream::try_unfold(self, |mut reading| async move {
-            Ok(reading.next().await?.map(|batch| (batch, reading)))
-        })
+        stream::try_unfold(self, |mut reading| async move { Ok(reading.next().await?.map(|batch| (batch, reading))) })
     }
 
     async fn next(&mut self) -> Result<Option<RecordBatch>> {

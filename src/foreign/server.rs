@@ -222,7 +222,7 @@ impl Drop for Connection {
 
 /// The servers that are in use, so that queries share connections.
 #[derive(Default)]
-pub struct Servers(Mutex<HashMap<(i64, i64), (Options, Arc<Server>)>>);
+pub struct Servers(Mutex<HashMap<(i64, Options), Arc<Server>>>);
 
 impl fmt::Debug for Servers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -231,18 +231,14 @@ impl fmt::Debug for Servers {
 }
 
 impl Servers {
-    /// The server of that number as the user of that number sees it, made anew when its options are no longer what they
-    /// were.
-    pub fn get(&self, server: i64, user: i64, name: &str, options: Options) -> Result<Arc<Server>> {
+    /// The server of that number as the user whom the options name.
+    pub fn get(&self, server: i64, name: &str, options: Options) -> Result<Arc<Server>> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((before, found)) = known.get(&(server, user))
-            && *before == options
-            && found.name == name
-        {
+        if let Some(found) = known.get(&(server, options.clone())) {
             return Ok(Arc::clone(found));
         }
         let fresh = Arc::new(Server::new(name, &options)?);
-        known.insert((server, user), (options, Arc::clone(&fresh)));
+        known.insert((server, options), Arc::clone(&fresh));
         Ok(fresh)
     }
 

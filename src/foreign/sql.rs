@@ -37,7 +37,9 @@ impl Written {
     /// The same as text: a uuid is one to the engine.
     fn text(self) -> Self {
         match self.of {
-            RemoteType { scalar: Scalar::Uuid, list: false } => Self::new(format!("({}::text)", self.sql), Scalar::Text),
+            RemoteType { scalar: Scalar::Uuid, list: false } => {
+                Self::new(format!("({}::text)", self.sql), Scalar::Text)
+            }
             _ => self,
         }
     }

@@ -14,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::access::{Access, RoleId};
 use super::disk::Stored;
 use super::external::External;
+use super::servers::ForeignServers;
 use crate::error::{Error, Result};
 
 /// What to run on a catalog of format 0, 1, …; one entry per format, never edited once released.
@@ -122,6 +123,22 @@ pub(super) const MIGRATIONS: &[&str] = &[
     "
     ALTER TABLE relations ADD COLUMN external TEXT; -- JSON: where its rows are; NULL: here, or in a view's query
 ",
+    "
+    CREATE TABLE foreign_servers (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        wrapper TEXT NOT NULL,                  -- postgres
+        options TEXT NOT NULL,                  -- JSON: what anybody may see
+        sealed BLOB                             -- JSON, encrypted: what nobody may
+    ) STRICT;
+    CREATE TABLE user_mappings (
+        server_id INTEGER NOT NULL REFERENCES foreign_servers ON DELETE CASCADE,
+        role_id INTEGER NOT NULL,               -- 0: everybody who has none
+        options TEXT NOT NULL,
+        sealed BLOB,
+        PRIMARY KEY (server_id, role_id)
+    ) STRICT;
+",
 ];
 
 /// A table's number: never reused, and the same through every change of name.
@@ -157,7 +174,9 @@ pub struct Relation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RelationKind {
     Table(TableId),
-    View { sql: String },
+    View {
+        sql: String,
+    },
     /// Its rows are not ours: in files of other programs, or on another server.
     External(Arc<External>),
 }
@@ -197,6 +216,11 @@ impl Relation {
 
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// Whether a foreign server has its rows.
+    pub fn is_foreign(&self) -> bool {
+        matches!(&self.kind, RelationKind::External(external) if external.foreign.is_some())
     }
 
     fn stored(&self) -> impl Iterator<Item = Arc<Stored>> {
@@ -280,6 +304,7 @@ pub(super) enum Touched {
     Relation(String, String),
     Model(String, String),
     Access,
+    Servers,
 }
 
 /// The same, as the transaction left it; `None` is gone.
@@ -288,6 +313,7 @@ enum Fresh {
     Relation(String, String, Option<Relation>),
     Model(String, String, Option<ModelRow>),
     Access(Access),
+    Servers(ForeignServers),
 }
 
 pub(super) type Schemas = BTreeMap<String, Contents>;
@@ -297,6 +323,7 @@ pub(super) struct Catalog {
     db: Mutex<Db>,
     shown: RwLock<Schemas>,
     access: RwLock<Arc<Access>>,
+    servers: RwLock<Arc<ForeignServers>>,
     generation: AtomicU64,
 }
 
@@ -342,10 +369,11 @@ impl Catalog {
                 schemas.insert(name, contents);
             }
         }
-        let access = Access::read(&connection)?;
+        let (access, servers) = (Access::read(&connection)?, ForeignServers::read(&connection)?);
         Ok(Self {
             root: root.to_owned(),
             access: RwLock::new(Arc::new(access)),
+            servers: RwLock::new(Arc::new(servers)),
             db: Mutex::new(Db { connection, stored }),
             shown: RwLock::new(schemas),
             generation: AtomicU64::new(0),
@@ -360,6 +388,11 @@ impl Catalog {
     /// Who may do what, from memory.
     pub(super) fn access(&self) -> Arc<Access> {
         Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The foreign servers, from memory.
+    pub(super) fn servers(&self) -> Arc<ForeignServers> {
+        Arc::clone(&self.servers.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How many commits there were since the start.
@@ -411,6 +444,7 @@ impl Catalog {
                     before.extend(old.iter().flat_map(ModelRow::stored));
                 }
                 Fresh::Access(new) => *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new),
+                Fresh::Servers(new) => *self.servers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new),
             }
         }
         let named: HashSet<&Path> = after.iter().map(|stored| stored.path()).collect();
@@ -449,6 +483,7 @@ impl Rows<'_> {
                 Fresh::Model(schema, name, model)
             }
             Touched::Access => Fresh::Access(Access::read(self.db)?),
+            Touched::Servers => Fresh::Servers(ForeignServers::read(self.db)?),
         })
     }
 

@@ -9,6 +9,8 @@ mod disk;
 mod external;
 mod models;
 mod roles;
+mod secrets;
+mod servers;
 mod store;
 mod table;
 mod writer;
@@ -17,9 +19,10 @@ pub use access::{
     Access, DefaultGrant, DefaultOn, Grant, Membership, Object, Policy, Privilege, Role, RoleId, Verifier,
 };
 pub use catalog::{DataFile, ModelRow, ModelVersion, Relation, RelationKind, RelationType, Status, TableId};
-pub use external::External;
+pub use external::{External, Foreign};
 pub use models::NewModel;
 pub use roles::{RoleChange, check_role_name};
+pub use servers::{ForeignServer, ForeignServers, KeptOptions, NewForeignTable, ServerOptions, UserMapping};
 pub use store::{IfExists, Store};
 pub use table::{LakeTable, fill};
 pub use writer::TableWriter;

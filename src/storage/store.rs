@@ -18,6 +18,7 @@ use super::catalog::{
 };
 use super::disk::sync_dir;
 use super::roles::{forget_rights, grant_defaults, inherit_rights};
+use super::secrets::Secrets;
 use super::writer::{NewFile, TableWriter};
 use crate::error::{Error, Kind, Result};
 
@@ -38,6 +39,7 @@ pub struct Store {
     pub(super) catalog: Catalog,
     /// The directory as DataFusion reads it: paths below the root, whatever characters the root has.
     pub(super) objects: Arc<dyn ObjectStore>,
+    pub(super) secrets: Secrets,
     /// Locked as long as the store lives.
     _lock: File,
 }
@@ -60,7 +62,8 @@ impl Store {
         sync_dir(&root)?;
         let objects = LocalFileSystem::new_with_prefix(&root)
             .map_err(|error| Error::new(Kind::Io, format!("could not read the data directory: {error}")))?;
-        Ok(Arc::new(Store { root, catalog, objects: Arc::new(objects), _lock: lock }))
+        let secrets = Secrets::new(&root);
+        Ok(Arc::new(Store { root, catalog, objects: Arc::new(objects), secrets, _lock: lock }))
     }
 
     pub fn root(&self) -> &Path {

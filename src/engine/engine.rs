@@ -15,6 +15,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use crate::engine::activity::Activity;
 use crate::engine::catalog::{CATALOG, Catalogs};
+use crate::engine::files::FilePlanner;
 use crate::engine::fitted::FittedModels;
 use crate::engine::foreign::Gateway;
 use crate::engine::lateral::Lateral;
@@ -166,6 +167,7 @@ fn base_state(
         RuntimeEnvBuilder::new().with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers))).build_arc()?;
     let catalogs = Arc::new(Catalogs::new(Arc::clone(store), Arc::clone(gateway)));
     let functions = FunctionPlanner::new(Arc::clone(store), Arc::clone(registry), catalogs.planner());
+    let files = FilePlanner::new(Arc::clone(store), catalogs.planner());
     let mut rules = Analyzer::default().rules;
     rules.splice(0..0, [Arc::new(Wildcards) as Arc<dyn AnalyzerRule + Send + Sync>, Arc::new(Lateral)]);
     let state = SessionStateBuilder::new()
@@ -176,7 +178,7 @@ fn base_state(
         .with_analyzer_rules(rules)
         .with_optimizer_rule(Arc::new(Pushdown))
         .with_query_planner(Arc::new(barrier::Planner))
-        .with_relation_planners(vec![Arc::new(functions)])
+        .with_relation_planners(vec![Arc::new(functions), Arc::new(files)])
         .build();
     let mut context = SessionContext::new_with_state(state);
     let list = Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>;

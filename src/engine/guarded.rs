@@ -21,7 +21,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use crate::engine::foreign::Unread;
 use crate::error::{Error, Kind, Result};
 use crate::models::ModelName;
-use crate::storage::{LakeTable, Relation};
+use crate::storage::{FilesTable, LakeTable, Relation};
 
 /// A relation that waits to be checked.
 #[derive(Debug)]
@@ -105,6 +105,39 @@ impl TableProvider for Guarded {
         _: InsertOp,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         Err(self.unchecked())
+    }
+}
+
+/// Files that a query names itself, and that wait for whoever checks who reads them.
+#[derive(Debug)]
+pub struct GuardedFiles(pub Arc<FilesTable>);
+
+impl GuardedFiles {
+    /// The files behind a source, if they wait to be checked.
+    pub fn behind(source: &Arc<dyn TableSource>) -> Option<Arc<dyn TableProvider>> {
+        let provider = source_as_provider(source).ok()?;
+        provider.downcast_ref::<Self>().map(|files| Arc::clone(&files.0) as Arc<dyn TableProvider>)
+    }
+}
+
+#[async_trait]
+impl TableProvider for GuardedFiles {
+    fn schema(&self) -> SchemaRef {
+        self.0.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        _: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        Err(Error::internal("nobody checked who reads files").into())
     }
 }
 

@@ -1,7 +1,6 @@
 //! Files and generated rows into tables.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ use crate::engine::definitions::resolve;
 use crate::engine::session::Session;
 use crate::engine::{Engine, Run};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{IfExists, RelationKind, RoleId};
+use crate::storage::{IfExists, RelationKind, RoleId, check_footer};
 
 /// Is told how many rows are in so far.
 pub type LoadProgress<'a> = &'a (dyn Fn(u64) + Send + Sync);
@@ -196,24 +195,6 @@ fn check_header(path: &Path, delimiter: u8) -> Result<()> {
         }
         None => Ok(()),
     }
-}
-
-/// The reader trusts the length of the metadata that stands at the end of a Parquet file; a damaged one would lead it
-/// out of the file.
-fn check_footer(path: &Path) -> Result<()> {
-    const MAGIC: &[u8] = b"PAR1";
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    let mut footer = [0; 8];
-    if length >= 12 {
-        file.seek(SeekFrom::End(-8))?;
-        file.read_exact(&mut footer)?;
-    }
-    let [a, b, c, d, magic @ ..] = footer;
-    if magic != MAGIC || u64::from(u32::from_le_bytes([a, b, c, d])) + 12 > length {
-        return Err(Error::corrupt(format!("{} is no Parquet file, or was cut off", path.display())));
-    }
-    Ok(())
 }
 
 fn compression(name: &str) -> (&str, CompressionTypeVariant) {

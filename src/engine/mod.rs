@@ -17,6 +17,7 @@ mod empty_arrays;
 #[allow(clippy::module_inception)]
 mod engine;
 mod expressions;
+mod files;
 mod fitted;
 mod foreign;
 mod guarded;

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuild
 use futures::FutureExt;
 
 use crate::engine::barrier::Barrier;
-use crate::engine::guarded::{Behind, Guarded, Note, Says, SomeColumns};
+use crate::engine::guarded::{Behind, Guarded, GuardedFiles, Note, Says, SomeColumns};
 use crate::engine::identity;
 use crate::error::{Error, Kind, Result};
 use crate::functions::asked_model;
@@ -101,6 +101,13 @@ impl Rights {
             true => Ok(()),
             false => Err(Error::new(Kind::Denied, format!("must be superuser to {what}"))),
         }
+    }
+
+    /// The files of the server are the superuser's.
+    pub fn must_read_files(&self) -> Result<()> {
+        self.must_be_superuser("read files of the server").map_err(|error| {
+            error.hint("a superuser makes a table of them, CREATE EXTERNAL TABLE, and grants SELECT on it")
+        })
     }
 
     pub fn must(&self, relation: &Relation, privilege: Privilege) -> Result<()> {
@@ -207,7 +214,14 @@ impl Rights {
                     let read = self.read(scan, guarded.downcast_ref())?;
                     Ok(Transformed::new(read, true, TreeNodeRecursion::Jump))
                 }
-                None => Ok(Transformed::no(LogicalPlan::TableScan(scan))),
+                None => match GuardedFiles::behind(&scan.source) {
+                    Some(files) => {
+                        self.must_read_files()?;
+                        let scan = TableScan { source: provider_as_source(files), ..scan };
+                        Ok(Transformed::new(LogicalPlan::TableScan(scan), true, TreeNodeRecursion::Jump))
+                    }
+                    None => Ok(Transformed::no(LogicalPlan::TableScan(scan))),
+                },
             },
             LogicalPlan::Dml(write) => self.write(write).map(|write| Transformed::yes(LogicalPlan::Dml(write))),
             other => Ok(Transformed::no(other)),

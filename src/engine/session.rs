@@ -348,8 +348,9 @@ fn refuse(sql: &Sql) -> Result<()> {
     match sql {
         Sql::CopyTo(_) => Err(Error::new(Kind::Denied, "COPY to a file of the server is not allowed")
             .hint("let the client write the file: psql -c '…' --csv > file.csv")),
-        Sql::CreateExternalTable(_) => Err(Error::unsupported("external tables are not supported yet")
-            .hint("load the file with: cohort import TABLE FILE")),
+        // Ours are parsed before: see the statement of that name.
+        Sql::CreateExternalTable(_) => Err(Error::unsupported("CREATE UNBOUNDED EXTERNAL TABLE is not supported")
+            .hint("leave out UNBOUNDED: every query reads the files as they are then")),
         Sql::Explain(explain) => refuse(&explain.statement),
         _ => Ok(()),
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::RoleId;
 use super::catalog::{Relation, RelationType};
+use super::files::{FilesTable, Format};
 use super::store::{Claim, IfExists, Store};
 use crate::error::{Error, Result};
 
@@ -48,9 +49,20 @@ impl External {
     pub const FILES: &str = "files";
 
     /// The table as DataFusion reads it. Nothing is opened before it is scanned.
-    pub fn provider(&self, relation: &Relation) -> Result<Arc<dyn TableProvider>> {
+    pub fn provider(self: &Arc<Self>, relation: &Relation) -> Result<Arc<dyn TableProvider>> {
+        if let Some(format) = Format::named(&self.provider) {
+            return Ok(Arc::new(FilesTable::new(Arc::clone(self), format, Arc::clone(&relation.columns))));
+        }
         let message = format!("external table \"{}\" is stored as {}", relation.name, self.provider);
         Err(Error::unsupported(message).hint("a newer version made it"))
+    }
+
+    /// Takes from the name of a file what it says of how the file is written, where nobody has said it.
+    pub fn adopt(&mut self, format: Format, file: &str) {
+        let options = Format::of_file(file).filter(|(of, _)| *of == format).map(|(_, options)| options);
+        for (name, value) in options.into_iter().flatten() {
+            self.options.entry(name).or_insert(value);
+        }
     }
 
     /// What of it clients are shown, by name.

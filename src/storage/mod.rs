@@ -7,6 +7,7 @@ mod access;
 mod catalog;
 mod disk;
 mod external;
+mod files;
 mod models;
 mod roles;
 mod secrets;
@@ -20,6 +21,7 @@ pub use access::{
 };
 pub use catalog::{DataFile, ModelRow, ModelVersion, Relation, RelationKind, RelationType, Status, TableId};
 pub use external::{External, Foreign};
+pub use files::{FilesTable, Format, absolute, check_footer, infer};
 pub use models::NewModel;
 pub use roles::{RoleChange, check_role_name};
 pub use servers::{ForeignServer, ForeignServers, KeptOptions, NewForeignTable, ServerOptions, UserMapping};

@@ -11,6 +11,7 @@ mod default_privileges;
 mod describe_model;
 mod drop_model;
 mod drop_role;
+mod external_table;
 mod foreign_table;
 mod grant;
 mod import_foreign_schema;
@@ -52,8 +53,10 @@ pub const STATEMENTS: &[&dyn Grammar] = &[
     &create_model::Grammar,
     &policy::Grammar,
     &create_role::Grammar,
+    &external_table::Grammar,
     &describe_model::Grammar,
     &drop_model::Grammar,
+    &external_table::DropGrammar,
     &policy::DropGrammar,
     &drop_role::Grammar,
     &grant::Grammar,

@@ -375,16 +375,7 @@ impl From<DataFusionError> for Error {
 /// What a foreign server said, or why it says nothing. Its own hint goes along.
 pub fn from_server(server: &str, error: &tokio_postgres::Error) -> Error {
     let Some(said) = error.as_db_error() else {
-        let mut message = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(inner) = cause {
-            let inner_message = inner.to_string();
-            if !message.contains(&inner_message) {
-                message = format!("{message}: {inner_message}");
-            }
-            cause = inner.source();
-        }
-        return Error::new(Kind::ConnectionLost, format!("lost server \"{server}\": {message}"))
+        return Error::new(Kind::ConnectionLost, format!("lost server \"{server}\": {}", with_causes(error)))
             .hint("try again once it is back; nothing was changed over there");
     };
     let kinds = [
@@ -410,6 +401,33 @@ pub fn from_server(server: &str, error: &tokio_postgres::Error) -> Error {
         (None, Kind::ConnectionLost) => told.hint("try again once it is back; nothing was changed over there"),
         (None, _) => told,
     }
+}
+
+/// Why there is no way to a foreign server, or why it lets nobody in.
+pub fn unreachable_server(server: &str, error: &tokio_postgres::Error) -> Error {
+    let said = error.as_db_error();
+    let why = said.map_or_else(|| with_causes(error), |said| said.message().to_owned());
+    let hint = match said.map(|said| said.code().code()) {
+        Some("28P01" | "28000") => {
+            "give user and password in CREATE USER MAPPING … SERVER …, or in the options of the server"
+        }
+        _ => "see that the server is up, and that host, port, dbname and sslmode in ml.servers lead to it",
+    };
+    Error::new(Kind::Unreachable, format!("could not connect to server \"{server}\": {why}")).hint(hint)
+}
+
+/// The error, and what each was caused by where that says more.
+fn with_causes(error: &tokio_postgres::Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        let told = inner.to_string();
+        if !message.contains(&told) {
+            message = format!("{message}: {told}");
+        }
+        cause = inner.source();
+    }
+    message
 }
 
 /// A shared error is behind an `Arc`, so what it wraps is looked at, not taken.

@@ -61,6 +61,7 @@ goldens!(
     explain,
     explain_recommendation,
     factors,
+    foreign_server,
     grant,
     hybrid_mf,
     item_knn,

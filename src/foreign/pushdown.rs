@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{DFSchemaRef, Result as DataFusionResult};
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
@@ -39,8 +39,13 @@ impl OptimizerRule for Pushdown {
     }
 
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> DataFusionResult<Transformed<LogicalPlan>> {
-        match plan.exists(|node| Ok(is_foreign(node)))? {
-            true => plan.transform_down(pushed),
+        let mut has_foreign = false;
+        plan.apply_with_subqueries(|node| {
+            has_foreign |= is_foreign(node);
+            Ok(if has_foreign { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })?;
+        match has_foreign {
+            true => plan.transform_down_with_subqueries(pushed),
             false => Ok(Transformed::no(plan)),
         }
     }

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, Row};
 
-use crate::error::{Error, Kind, Result, from_server};
+use crate::error::{Error, Result, from_server, unreachable_server};
 use crate::foreign::options::{self, Encryption, Options};
 use crate::foreign::tls::Tls;
 
@@ -100,26 +100,14 @@ impl Server {
     /// A connection that nobody used before.
     pub async fn open(self: &Arc<Self>) -> Result<Connection> {
         let (client, connection) =
-            self.config.connect(self.tls.clone()).await.map_err(|error| self.unreachable(&error))?;
+            self.config.connect(self.tls.clone()).await.map_err(|error| unreachable_server(&self.name, &error))?;
         let task = tokio::spawn(async move {
             // What goes wrong on it is said by whatever waits for an answer.
             let _ = connection.await;
         });
         let opened = Opened { client, task: task.abort_handle() };
-        opened.client.batch_execute(SETTINGS).await.map_err(|error| self.unreachable(&error))?;
+        opened.client.batch_execute(SETTINGS).await.map_err(|error| unreachable_server(&self.name, &error))?;
         Ok(Connection::of(self, opened, false))
-    }
-
-    fn unreachable(&self, error: &tokio_postgres::Error) -> Error {
-        let error = from_server(&self.name, error);
-        let hint = match error.kind {
-            Kind::WrongPassword | Kind::NoLogin => {
-                "give user and password in CREATE USER MAPPING … SERVER …, or in the options of the server"
-            }
-            _ => "see that the server is up, and that host, port, dbname and sslmode in ml.servers lead to it",
-        };
-        let message = format!("could not connect to server \"{}\": {}", self.name, error.message);
-        Error::new(Kind::Unreachable, message).hint(hint)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {

@@ -11,16 +11,27 @@ use tokio_postgres::{Client, NoTls};
 pub struct Postgres {
     programs: PathBuf,
     dir: TempDir,
+    /// Of its socket and, where it listens to it, of this machine.
+    port: u16,
 }
 
 impl Postgres {
     /// `None`, with a line that says so, where no PostgreSQL is installed.
     pub fn start() -> Option<Self> {
-        Self::with_settings("")
+        Self::with(5432, "listen_addresses = ''", &[])
     }
 
-    /// The same with lines of its own in postgresql.conf.
-    pub fn with_settings(settings: &str) -> Option<Self> {
+    /// One that listens on that port of this machine, too, to clients that encrypt.
+    pub fn encrypted(port: u16, certificate: &str, key: &str) -> Option<Self> {
+        Self::with(
+            port,
+            "listen_addresses = 'localhost'\nssl = on",
+            &[("server.crt", certificate), ("server.key", key)],
+        )
+    }
+
+    /// With lines of its own in postgresql.conf, and files beside it.
+    fn with(port: u16, settings: &str, files: &[(&str, &str)]) -> Option<Self> {
         let Some(programs) = programs() else {
             eprintln!("skipped: no PostgreSQL is installed here");
             return None;
@@ -28,7 +39,7 @@ impl Postgres {
         // Not below TMPDIR: the path of a socket may only be so long, and another user goes there.
         let dir = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp").unwrap();
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let postgres = Self { programs, dir };
+        let postgres = Self { programs, dir, port };
         if let Some((user, group)) = postgres.other_user() {
             chown(postgres.dir.path(), Some(user), Some(group)).unwrap();
         }
@@ -41,14 +52,22 @@ impl Postgres {
         let log =
             "log_statement = all\nlog_min_messages = log\nlogging_collector = off\nunix_socket_permissions = 0777\n";
         let socket = postgres.socket();
-        let own = format!("listen_addresses = ''\nunix_socket_directories = '{socket}'\nfsync = off\n{log}{settings}");
+        let own = format!("unix_socket_directories = '{socket}'\nfsync = off\nport = {port}\n{log}{settings}");
         let conf = data.join("postgresql.conf");
         let before = std::fs::read_to_string(&conf).unwrap();
         std::fs::write(&conf, format!("{before}\n{own}\n")).unwrap();
-        let hba = "local all locked scram-sha-256\nlocal all all trust\nhost all all 127.0.0.1/32 trust\n";
+        let hba = "local all locked scram-sha-256\nlocal all all trust\nhostssl all all localhost trust\n";
         std::fs::write(data.join("pg_hba.conf"), hba).unwrap();
+        for (name, text) in files {
+            let file = data.join(name);
+            std::fs::write(&file, text).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+            if let Some((user, group)) = postgres.other_user() {
+                chown(&file, Some(user), Some(group)).unwrap();
+            }
+        }
         postgres.up();
-        postgres.must("createdb", &["-h", &socket, "-U", "postgres", "shop"]);
+        postgres.must("createdb", &["-h", &socket, "-p", &port.to_string(), "-U", "postgres", "shop"]);
         Some(postgres)
     }
 
@@ -86,7 +105,7 @@ impl Postgres {
     }
 
     pub async fn connect(&self) -> Client {
-        let url = format!("host={} user=postgres dbname=shop", self.socket());
+        let url = format!("host={} port={} user=postgres dbname=shop", self.socket(), self.port);
         let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
         tokio::spawn(connection);
         client

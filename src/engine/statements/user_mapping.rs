@@ -192,7 +192,13 @@ impl Own for AlterMapping {
 #[async_trait]
 impl Own for DropMapping {
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
-        let (role, server) = self.of.found(session)?;
+        let (role, server) = match self.of.found(session) {
+            Err(error) if self.if_exists && error.kind == Kind::UnknownServer => {
+                run.notice(format!("{}, skipping", error.message));
+                return Ok(self.of.done(session, "DROP USER MAPPING"));
+            }
+            found => found?,
+        };
         if !session.engine.store.drop_mapping(server, role)? {
             if !self.if_exists {
                 return Err(self.of.missing());

@@ -119,7 +119,8 @@ fn name(parser: &mut Parser) -> Result<String> {
 
 /// A text. What stands there instead is not repeated: it may be a password.
 fn value(parser: &mut Parser, name: &str) -> Result<String> {
-    parser.parse_literal_string().map_err(|_| {
-        Error::new(Kind::Syntax, format!("syntax error: option \"{name}\" needs a value in single quotes"))
-    })
+    match parser.next_token().token {
+        Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text) => Ok(text),
+        _ => Err(Error::new(Kind::Syntax, format!("syntax error: option \"{name}\" needs a value in single quotes"))),
+    }
 }

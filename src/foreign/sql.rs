@@ -422,3 +422,50 @@ pub fn asked_as(written: &Written, plan: &DataType) -> Option<RemoteType> {
     let stays = is_text(of) && is_text(written.of) && of.list == written.of.list;
     Some(if stays { written.of } else { of })
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::{Field, Schema};
+    use datafusion::prelude::{col, lit};
+
+    use super::*;
+
+    fn written(expr: &Expr) -> Option<String> {
+        let types = [("n", Scalar::Int8), ("t", Scalar::Text), ("u", Scalar::Uuid), ("j", Scalar::Json)];
+        let fields = types.map(|(name, scalar)| Field::new(name, RemoteType::scalar(scalar).arrow(), true));
+        let schema = DFSchema::try_from(Schema::new(fields.to_vec())).unwrap();
+        let column = |(name, scalar)| Written::new(identifier(name), scalar);
+        let scope = Scope { schema: &schema, columns: types.map(column).to_vec() };
+        scope.write(expr).map(|written| written.sql)
+    }
+
+    #[test]
+    fn values_cannot_break_out_of_their_quotes() {
+        let quotes = written(&col("t").eq(lit("a'; DROP TABLE x; --\\")));
+        assert_eq!(quotes.as_deref(), Some("(\"t\" = 'a''; DROP TABLE x; --\\')"));
+        assert_eq!(identifier("a\"b"), "\"a\"\"b\"");
+        assert_eq!(written(&col("t").eq(lit("a\0b"))), None);
+        assert_eq!(written(&col("n").eq(lit(i64::MIN))).as_deref(), Some("(\"n\" = (-9223372036854775808))"));
+    }
+
+    #[test]
+    fn what_means_something_else_over_there_stays_here() {
+        assert_eq!(written(&col("t").gt(lit("a"))).as_deref(), Some("(\"t\" COLLATE \"C\" > 'a')"));
+        assert_eq!(written(&col("t").ilike(lit("a%"))), None);
+        assert_eq!(written(&col("t").like(lit("a\\%"))), None);
+        assert_eq!(written(&col("j").eq(lit("{}"))), None);
+        assert!(written(&col("j").is_null()).is_some());
+        assert_eq!(written(&(col("n") / lit(2.0))), None);
+        let uuid = "c4ca4238-a0b9-2382-0dcc-509a6f75849b";
+        assert_eq!(written(&col("u").eq(lit(uuid))), Some(format!("(\"u\" = '{uuid}'::uuid)")));
+        assert_eq!(written(&col("u").eq(lit("x"))).as_deref(), Some("((\"u\"::text) = 'x')"));
+    }
+
+    #[test]
+    fn decimals_are_written_with_all_their_digits() {
+        assert_eq!(decimal(-5, 2).as_deref(), Some("(-0.05)"));
+        assert_eq!(decimal(1_234, 0).as_deref(), Some("(1234)"));
+        assert_eq!(decimal(i128::MIN, 38).as_deref(), Some("(-1.70141183460469231731687303715884105728)"));
+        assert_eq!(decimal(5, -2), None);
+    }
+}

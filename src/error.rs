@@ -25,6 +25,8 @@ pub enum Kind {
     UnknownSetting,
     UnknownDatabase,
     UnknownRole,
+    /// A foreign server, or a mapping of its users.
+    UnknownServer,
     /// A prepared statement, portal or savepoint of that name does not exist.
     UnknownStatement,
     UnknownPortal,
@@ -97,6 +99,12 @@ pub enum Kind {
     /// A statement nested deeper, or joined of more pieces, than can be planned.
     TooComplex,
     Protocol,
+    /// There is no way to a foreign server, or it lets nobody in.
+    Unreachable,
+    /// A foreign server went away in the middle.
+    ConnectionLost,
+    /// A foreign server refused what was asked of it.
+    Foreign,
     /// Reading or writing files failed.
     Io,
     /// Stored data is damaged.
@@ -113,7 +121,7 @@ impl Kind {
             Kind::UnknownTable => "42P01",
             Kind::UnknownColumn => "42703",
             Kind::UnknownFunction => "42883",
-            Kind::UnknownModel | Kind::UnknownSetting | Kind::UnknownRole => "42704",
+            Kind::UnknownModel | Kind::UnknownSetting | Kind::UnknownRole | Kind::UnknownServer => "42704",
             Kind::UnknownSchema => "3F000",
             Kind::UnknownDatabase => "3D000",
             Kind::UnknownStatement => "26000",
@@ -162,6 +170,9 @@ impl Kind {
             Kind::LimitExceeded => "54000",
             Kind::TooComplex => "54001",
             Kind::Protocol => "08P01",
+            Kind::Unreachable => "08001",
+            Kind::ConnectionLost => "08006",
+            Kind::Foreign => "HV000",
             Kind::Io => "58030",
             Kind::Corrupt => "XX001",
             Kind::Internal => "XX000",
@@ -368,6 +379,64 @@ impl From<DataFusionError> for Error {
             other => from_text(&other.strip_backtrace(), Kind::Internal),
         }
     }
+}
+
+/// What a foreign server said, or why it says nothing. Its own hint goes along.
+pub fn from_server(server: &str, error: &tokio_postgres::Error) -> Error {
+    let Some(said) = error.as_db_error() else {
+        return Error::new(Kind::ConnectionLost, format!("lost server \"{server}\": {}", with_causes(error)))
+            .hint("try again once it is back; nothing was changed over there");
+    };
+    let kinds = [
+        ("28P01", Kind::WrongPassword),
+        ("28000", Kind::NoLogin),
+        ("42501", Kind::Denied),
+        ("42P01", Kind::UnknownTable),
+        ("42703", Kind::UnknownColumn),
+        ("22012", Kind::DivisionByZero),
+        ("22003", Kind::OutOfRange),
+        ("57P01", Kind::ConnectionLost),
+        ("57P02", Kind::ConnectionLost),
+        ("57P03", Kind::ConnectionLost),
+    ];
+    let state = said.code().code();
+    let kind = kinds.iter().find(|(known, _)| *known == state).map_or(Kind::Foreign, |(_, kind)| *kind);
+    let told = Error::new(kind, format!("server \"{server}\": {}", said.message()));
+    match (said.hint(), kind) {
+        (Some(hint), _) => told.hint(hint),
+        (None, Kind::UnknownTable | Kind::UnknownColumn) => {
+            told.hint("what was imported has changed over there: drop the foreign table and import it again")
+        }
+        (None, Kind::ConnectionLost) => told.hint("try again once it is back; nothing was changed over there"),
+        (None, _) => told,
+    }
+}
+
+/// Why there is no way to a foreign server, or why it lets nobody in.
+pub fn unreachable_server(server: &str, error: &tokio_postgres::Error) -> Error {
+    let said = error.as_db_error();
+    let why = said.map_or_else(|| with_causes(error), |said| said.message().to_owned());
+    let hint = match said.map(|said| said.code().code()) {
+        Some("28P01" | "28000") => {
+            "give user and password in CREATE USER MAPPING … SERVER …, or in the options of the server"
+        }
+        _ => "see that the server is up, and that host, port, dbname and sslmode in ml.servers lead to it",
+    };
+    Error::new(Kind::Unreachable, format!("could not connect to server \"{server}\": {why}")).hint(hint)
+}
+
+/// The error, and what each was caused by where that says more.
+fn with_causes(error: &tokio_postgres::Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        let told = inner.to_string();
+        if !message.contains(&told) {
+            message = format!("{message}: {told}");
+        }
+        cause = inner.source();
+    }
+    message
 }
 
 /// A shared error is behind an `Arc`, so what it wraps is looked at, not taken.

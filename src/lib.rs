@@ -15,6 +15,9 @@ pub mod models;
 /// What users call in SQL.
 pub mod functions;
 
+/// Tables of other databases.
+pub mod foreign;
+
 /// What outlives the process.
 pub mod storage;
 

@@ -8,6 +8,7 @@ mod conformance;
 mod copy;
 mod cursors;
 mod external;
+mod foreign;
 mod goldens;
 mod layers;
 mod manual;

@@ -62,6 +62,7 @@ goldens!(
     explain_recommendation,
     external_table,
     factors,
+    foreign_server,
     grant,
     hybrid_mf,
     item_knn,

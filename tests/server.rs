@@ -17,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub fn config(data_dir: &Path) -> Config {
-    Config { data_dir: data_dir.to_owned(), memory_limit: 1 << 30, threads: 2 }
+    Config { data_dir: data_dir.to_owned(), memory_limit: 1 << 30, threads: 2, environment: |_| None }
 }
 
 /// Serves until it is dropped.

@@ -71,6 +71,7 @@ impl EngineArgs {
             data_dir: self.data_dir.clone(),
             memory_limit: self.memory_limit.unwrap_or_else(half_the_memory),
             threads: self.threads.map_or(cores, usize::from),
+            environment: |name| std::env::var(name).ok(),
         }
     }
 }

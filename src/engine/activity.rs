@@ -85,7 +85,8 @@ const QUERY_BYTES: usize = 1024;
 /// The text of a statement as others may see it: cut, and not at all where it may hold a password.
 pub fn shown(text: &str) -> Arc<str> {
     let start = &text[..text.floor_char_boundary(QUERY_BYTES)];
-    match text.len() < 64 * 1024 && text.to_lowercase().contains("password") {
+    let has_password = |text: &str| text.to_lowercase().contains("password");
+    match has_password(start) || (text.len() < 64 * 1024 && has_password(text)) {
         true => Arc::from("<a statement about a password>"),
         false => Arc::from(start),
     }

@@ -19,6 +19,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
 use crate::error::Error;
+use crate::foreign::Queries;
 
 /// In a logical plan: no condition passes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
@@ -65,7 +66,7 @@ impl UserDefinedLogicalNodeCore for Barrier {
     }
 }
 
-/// DataFusion's planner, which knows barriers too.
+/// DataFusion's planner, which knows barriers and queries of foreign servers too.
 #[derive(Debug)]
 pub struct Planner;
 
@@ -76,7 +77,7 @@ impl QueryPlanner for Planner {
         plan: &LogicalPlan,
         session: &dyn Session,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Barriers)]);
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Barriers), Arc::new(Queries)]);
         planner.create_physical_plan(plan, session).await
     }
 }

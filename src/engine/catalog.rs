@@ -9,6 +9,7 @@ use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogPro
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 
+use crate::engine::foreign::Gateway;
 use crate::engine::guarded::{Behind, Guarded};
 use crate::engine::rules;
 use crate::engine::statement::parse_sql;
@@ -26,10 +27,10 @@ pub struct Catalogs {
 }
 
 impl Catalogs {
-    pub fn new(store: Arc<Store>) -> Self {
+    pub fn new(store: Arc<Store>, gateway: Arc<Gateway>) -> Self {
         let system = Arc::new(SystemTables::new(Arc::clone(&store)));
         let extra = MemoryCatalogProvider::new();
-        Self { catalog: Arc::new(Catalog { store, system, extra, planner: Arc::default() }) }
+        Self { catalog: Arc::new(Catalog { store, system, extra, gateway, planner: Arc::default() }) }
     }
 
     /// What plans the queries that are kept: of views and of models. It is set once, when all functions are registered.
@@ -63,6 +64,7 @@ struct Catalog {
     system: Arc<SystemTables>,
     /// Schemas that are registered rather than stored: `pg_catalog`.
     extra: MemoryCatalogProvider,
+    gateway: Arc<Gateway>,
     planner: Arc<OnceLock<SessionState>>,
 }
 
@@ -92,6 +94,7 @@ impl CatalogProvider for Catalog {
             Arc::new(Schema {
                 name: name.to_owned(),
                 store: Arc::clone(&self.store),
+                gateway: Arc::clone(&self.gateway),
                 planner: Arc::clone(&self.planner),
             }) as Arc<dyn SchemaProvider>
         })
@@ -110,6 +113,7 @@ impl CatalogProvider for Catalog {
 struct Schema {
     name: String,
     store: Arc<Store>,
+    gateway: Arc<Gateway>,
     planner: Arc<OnceLock<SessionState>>,
 }
 
@@ -133,7 +137,13 @@ impl Schema {
                 let plan = Box::new(self.planner()?.statement_to_plan(parse_sql(sql)?).await?);
                 Behind::View { sql: sql.clone(), columns: Arc::clone(plan.schema().inner()), plan }
             }
-            RelationKind::External(external) => Behind::External(external.provider(&relation)?),
+            RelationKind::External(external) => match &external.foreign {
+                Some(foreign) => {
+                    let unread = self.gateway.unread(&relation, foreign)?;
+                    Behind::Foreign { unread, columns: Arc::clone(&relation.columns) }
+                }
+                None => Behind::External(external.provider(&relation)?),
+            },
         };
         Ok(Arc::new(Guarded { relation, found_by: found_by.to_owned(), behind, defaults }))
     }

@@ -302,6 +302,10 @@ pub(super) fn check_insert(session: &Session, into: &TableReference) -> Result<(
         Some(RelationKind::View { .. }) => {
             Err(Error::new(Kind::WrongObject, format!("cannot insert into view \"{}\"", name.table)))
         }
+        Some(RelationKind::External(external)) if external.foreign.is_some() => {
+            let message = format!("cannot insert into foreign table \"{}\"", name.table);
+            Err(Error::new(Kind::WrongObject, message).hint("another database has its rows, and they are only read"))
+        }
         Some(RelationKind::External(_)) => {
             let message = format!("cannot insert into external table \"{}\"", name.table);
             Err(Error::new(Kind::WrongObject, message).hint("its rows are other programs' files, which are only read"))

@@ -18,6 +18,7 @@ use crate::engine::activity::Activity;
 use crate::engine::catalog::{CATALOG, Catalogs};
 use crate::engine::files::FilePlanner;
 use crate::engine::fitted::FittedModels;
+use crate::engine::foreign::Gateway;
 use crate::engine::lateral::Lateral;
 use crate::engine::login::{Connected, admitted};
 use crate::engine::relations::FunctionPlanner;
@@ -28,6 +29,7 @@ use crate::engine::{
     privilege_functions, signals, text_casts,
 };
 use crate::error::{Error, Kind, Result};
+use crate::foreign::Pushdown;
 use crate::functions::FUNCTIONS;
 use crate::models::Registry;
 use crate::storage::{Object, Privilege, RoleId, Store, TableId};
@@ -40,6 +42,8 @@ pub struct Config {
     pub memory_limit: usize,
     /// Threads for queries and training.
     pub threads: usize,
+    /// Variables that passwords of foreign servers may be in.
+    pub environment: fn(&str) -> Option<String>,
 }
 
 /// The database: shared by all connections.
@@ -52,6 +56,8 @@ pub struct Engine {
     /// How many sessions of each role there are.
     pub(super) connected: Arc<Connected>,
     pub(super) activity: Arc<Activity>,
+    /// The way to foreign servers.
+    pub(super) gateway: Arc<Gateway>,
     /// Microseconds since 1970, UTC.
     pub(super) started: i64,
     pub(super) memory_limit: usize,
@@ -91,7 +97,8 @@ impl Engine {
         let _ = rayon::ThreadPoolBuilder::new().num_threads(config.threads).build_global();
         let registry = Arc::new(Registry::new(Arc::new(FittedModels::new(Arc::clone(&store)))));
         let activity = Arc::default();
-        let (base, planner) = base_state(config, &store, &registry, &activity)?;
+        let gateway = Arc::new(Gateway::new(Arc::clone(&store), config.environment));
+        let (base, planner) = base_state(config, &store, &registry, &activity, &gateway)?;
         Ok(Arc::new(Self {
             store,
             registry,
@@ -99,6 +106,7 @@ impl Engine {
             planner,
             connected: Arc::default(),
             activity,
+            gateway,
             started: chrono::Utc::now().timestamp_micros(),
             memory_limit: config.memory_limit,
             tidied: Mutex::default(),
@@ -145,6 +153,7 @@ fn base_state(
     store: &Arc<Store>,
     registry: &Arc<Registry>,
     activity: &Arc<Activity>,
+    gateway: &Arc<Gateway>,
 ) -> Result<(SessionState, Arc<OnceLock<SessionState>>)> {
     let mut settings = SessionConfig::new()
         .with_default_catalog_and_schema(CATALOG, "public")
@@ -160,7 +169,7 @@ fn base_state(
     let consumers = std::num::NonZeroUsize::MIN.saturating_add(4);
     let runtime =
         RuntimeEnvBuilder::new().with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers))).build_arc()?;
-    let catalogs = Arc::new(Catalogs::new(Arc::clone(store)));
+    let catalogs = Arc::new(Catalogs::new(Arc::clone(store), Arc::clone(gateway)));
     let functions = FunctionPlanner::new(Arc::clone(store), Arc::clone(registry), catalogs.planner());
     let files = FilePlanner::new(Arc::clone(store), catalogs.planner());
     let mut rules = Analyzer::default().rules;
@@ -171,6 +180,7 @@ fn base_state(
         .with_catalog_list(Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>)
         .with_default_features()
         .with_analyzer_rules(rules)
+        .with_optimizer_rule(Arc::new(Pushdown))
         .with_query_planner(Arc::new(barrier::Planner))
         .with_relation_planners(vec![Arc::new(functions), Arc::new(files)])
         .build();

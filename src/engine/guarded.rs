@@ -19,6 +19,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_plan::ExecutionPlan;
 
+use crate::engine::foreign::Unread;
 use crate::error::{Error, Kind, Result};
 use crate::models::ModelName;
 use crate::storage::{LakeTable, NumberedTable, ROW_NUMBER, Relation};
@@ -42,6 +43,11 @@ pub enum Behind {
     Numbered(Arc<NumberedTable>),
     /// Rows that are not ours, as their provider reads them.
     External(Arc<dyn TableProvider>),
+    /// A table of a foreign server, which is read as who reads it here.
+    Foreign {
+        unread: Unread,
+        columns: SchemaRef,
+    },
     /// The view's query, which is checked as its owner's.
     View {
         plan: Box<LogicalPlan>,
@@ -68,20 +74,20 @@ impl TableProvider for Guarded {
             Behind::Table(table) => table.schema(),
             Behind::Numbered(table) => table.schema(),
             Behind::External(table) => table.schema(),
-            Behind::View { columns, .. } => Arc::clone(columns),
+            Behind::Foreign { columns, .. } | Behind::View { columns, .. } => Arc::clone(columns),
         }
     }
 
     fn table_type(&self) -> TableType {
         match &self.behind {
-            Behind::Table(_) | Behind::Numbered(_) | Behind::External(_) => TableType::Base,
+            Behind::Table(_) | Behind::Numbered(_) | Behind::External(_) | Behind::Foreign { .. } => TableType::Base,
             Behind::View { .. } => TableType::View,
         }
     }
 
     fn get_table_definition(&self) -> Option<&str> {
         match &self.behind {
-            Behind::Table(_) | Behind::Numbered(_) | Behind::External(_) => None,
+            Behind::Table(_) | Behind::Numbered(_) | Behind::External(_) | Behind::Foreign { .. } => None,
             Behind::View { sql, .. } => Some(sql),
         }
     }

@@ -21,6 +21,7 @@ mod explain;
 mod expressions;
 mod files;
 mod fitted;
+mod foreign;
 mod guarded;
 mod headings;
 mod identifiers;

@@ -253,6 +253,11 @@ impl Rights {
             Behind::Table(table) => self.read_table(relation, found_by, Arc::clone(table) as _, scan),
             Behind::External(table) => self.read_table(relation, found_by, Arc::clone(table), scan),
             Behind::Numbered(table) => self.read_table(relation, found_by, Arc::clone(table) as _, scan),
+            Behind::Foreign { unread, .. } => {
+                // Nobody without the right learns whether they would be let in over there.
+                self.readable(relation)?;
+                self.read_table(relation, found_by, unread.read_by(self.role)?, scan)
+            }
         }
     }
 
@@ -344,7 +349,7 @@ impl Rights {
                 Ok(DmlStatement { target: provider_as_source(table), ..write })
             }
             // Refused as what they are when they are written to.
-            Behind::Numbered(_) | Behind::View { .. } | Behind::External(_) => Ok(write),
+            Behind::Numbered(_) | Behind::View { .. } | Behind::External(_) | Behind::Foreign { .. } => Ok(write),
         }
     }
 
@@ -368,6 +373,7 @@ pub fn denied(kind: &str, name: &str) -> Error {
 /// What a relation is called in a message.
 pub fn spoken(relation: &Relation) -> &'static str {
     match relation.kind.of() {
+        RelationType::External if relation.is_foreign() => "foreign table",
         RelationType::Table => "table",
         RelationType::View => "view",
         RelationType::External => "external table",

@@ -18,14 +18,27 @@ use serde_json::Value;
 use crate::engine::sources::Source;
 use crate::error::Result;
 use crate::models::{ALGORITHMS, declared_options};
-use crate::storage::{ModelRow, ModelVersion, Store};
+use crate::storage::{Access, ForeignServer, ForeignServers, KeptOptions, ModelRow, ModelVersion, RoleId, Store};
 
-/// A table of `ml`: what it shows is made of the models each time it is read.
+/// What the tables are made of, at one moment.
+pub struct Shown {
+    models: Vec<ModelRow>,
+    servers: Arc<ForeignServers>,
+    access: Arc<Access>,
+}
+
+impl Shown {
+    pub fn of(store: &Store) -> Result<Self> {
+        Ok(Self { models: store.models()?, servers: store.foreign_servers(), access: store.access() })
+    }
+}
+
+/// A table of `ml`: what it shows is made each time it is read.
 pub struct SystemTable {
     pub name: &'static str,
     pub doc: &'static str,
     columns: &'static [(&'static str, Cell)],
-    lines: fn(&[ModelRow]) -> Vec<Line>,
+    lines: fn(&Shown) -> Vec<Line>,
 }
 
 /// The type of a column.
@@ -43,7 +56,7 @@ type Line = Vec<Value>;
 
 /// Every system table. The schema provider and the manual read this list.
 pub const SYSTEM_TABLES: &[&SystemTable] =
-    &[&MODELS, &MODEL_VERSIONS, &MODEL_OPTIONS, &MODEL_FEATURES, &MODEL_METRICS, &TRAINING_INFO];
+    &[&MODELS, &MODEL_VERSIONS, &MODEL_OPTIONS, &MODEL_FEATURES, &MODEL_METRICS, &TRAINING_INFO, &SERVERS];
 
 pub const MODELS: SystemTable = SystemTable {
     name: "models",
@@ -60,7 +73,7 @@ pub const MODELS: SystemTable = SystemTable {
         ("bytes", Cell::Whole),
         ("created", Cell::Moment),
     ],
-    lines: |models| {
+    lines: |Shown { models, .. }| {
         let line = |model: &ModelRow| {
             let version = model.version(model.default_version);
             let fact = |name: &str| version.map(|version| version.facts[name].clone()).unwrap_or_default();
@@ -102,7 +115,7 @@ const MODEL_VERSIONS: SystemTable = SystemTable {
         ("model_hash", Cell::Text),
         ("created", Cell::Moment),
     ],
-    lines: |models| {
+    lines: |Shown { models, .. }| {
         each_version(models, |model, version| {
             let facts = &version.facts;
             vec![vec![
@@ -145,7 +158,7 @@ const MODEL_OPTIONS: SystemTable = SystemTable {
         ("default_value", Cell::Text),
         ("description", Cell::Text),
     ],
-    lines: |models| {
+    lines: |Shown { models, .. }| {
         let mut lines = Vec::new();
         for algorithm in ALGORITHMS {
             for option in declared_options(*algorithm) {
@@ -190,7 +203,7 @@ const MODEL_FEATURES: SystemTable = SystemTable {
         ("data_type", Cell::Text),
         ("role", Cell::Text),
     ],
-    lines: |models| {
+    lines: |Shown { models, .. }| {
         each_version(models, |_, version| {
             let mut inputs: Vec<[Value; 3]> = array(&version.facts["inputs"])
                 .map(|input| [input["name"].clone(), input["data_type"].clone(), input["role"].clone()])
@@ -214,7 +227,7 @@ const MODEL_METRICS: SystemTable = SystemTable {
         ("metric", Cell::Text),
         ("value", Cell::Number),
     ],
-    lines: |models| {
+    lines: |Shown { models, .. }| {
         each_version(models, |_, version| {
             array(&version.facts["evaluation"]).map(|metric| vec![metric[0].clone(), metric[1].clone()]).collect()
         })
@@ -231,10 +244,61 @@ const TRAINING_INFO: SystemTable = SystemTable {
         ("iteration", Cell::Whole),
         ("loss", Cell::Number),
     ],
-    lines: |models| {
+    lines: |Shown { models, .. }| {
         each_version(models, |_, version| {
             array(&version.facts["steps"]).map(|step| vec![step["iteration"].clone(), step["loss"].clone()]).collect()
         })
+    },
+};
+
+const SERVERS: SystemTable = SystemTable {
+    name: "servers",
+    doc: "One row for each way into a foreign server: the role here, the user there, and where the password is, but never           the password. A server that has no user yet has one row, without a role.",
+    columns: &[
+        ("server_name", Cell::Text),
+        ("wrapper", Cell::Text),
+        ("host", Cell::Text),
+        ("port", Cell::Text),
+        ("dbname", Cell::Text),
+        ("sslmode", Cell::Text),
+        ("role_name", Cell::Text),
+        ("remote_user", Cell::Text),
+        ("password", Cell::Text),
+    ],
+    lines: |Shown { servers, access, .. }| {
+        let line = |server: &ForeignServer, role: Option<&str>, options: &KeptOptions| {
+            let of = |name: &str, otherwise: &str| {
+                let given = server.options.shown.get(name);
+                Value::from(given.map_or_else(|| otherwise.to_owned(), Clone::clone))
+            };
+            let password = match options.shown.get("password_env") {
+                Some(variable) => Some(format!("in the environment: {variable}")),
+                None => options.has_secret().then(|| "kept encrypted".to_owned()),
+            };
+            vec![
+                server.name.clone().into(),
+                server.wrapper.clone().into(),
+                of("host", "localhost"),
+                of("port", "5432"),
+                server.options.shown.get("dbname").cloned().into(),
+                of("sslmode", "prefer"),
+                role.into(),
+                options.shown.get("user").cloned().or_else(|| role.map(str::to_owned)).into(),
+                password.into(),
+            ]
+        };
+        let mut lines = Vec::new();
+        for server in servers.all() {
+            let before = lines.len();
+            for mapping in servers.mappings(server.id) {
+                let role = if mapping.role == RoleId::PUBLIC { "public" } else { access.name(mapping.role) };
+                lines.push(line(server, Some(role), &mapping.options));
+            }
+            if lines.len() == before || server.options.shown.contains_key("user") {
+                lines.push(line(server, None, &server.options));
+            }
+        }
+        lines
     },
 };
 
@@ -280,8 +344,8 @@ impl SystemTable {
         Arc::new(Schema::new(self.columns.iter().map(field).collect::<Vec<_>>()))
     }
 
-    pub fn rows(&self, models: &[ModelRow]) -> Result<RecordBatch> {
-        let lines = (self.lines)(models);
+    pub fn rows(&self, shown: &Shown) -> Result<RecordBatch> {
+        let lines = (self.lines)(shown);
         let column = |(at, (_, cell)): (usize, &(&str, Cell))| cell.array(lines.iter().map(|line| &line[at]));
         Ok(RecordBatch::try_new(self.schema(), self.columns.iter().enumerate().map(column).collect())?)
     }
@@ -351,7 +415,7 @@ impl SchemaProvider for SystemTables {
 
     async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
         let Some(table) = SYSTEM_TABLES.iter().find(|table| table.name == name) else { return Ok(None) };
-        let rows = table.rows(&self.store.models()?)?;
+        let rows = table.rows(&Shown::of(&self.store)?)?;
         Ok(Some(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?)))
     }
 

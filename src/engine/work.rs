@@ -19,6 +19,7 @@ use crate::engine::bounded::batch_rows;
 use crate::engine::stoppable::stoppable;
 use crate::engine::{Rows, Run, Session};
 use crate::error::{Error, Kind, Result};
+use crate::foreign::consistent;
 
 impl Session {
     /// Starts a query on the engine's threads; its rows come as they are made.
@@ -104,7 +105,7 @@ impl Session {
         if state.config().options().execution.batch_size != rows {
             state.config_mut().options_mut().execution.batch_size = rows;
         }
-        let physical = state.query_planner().create_physical_plan(&plan, state).await?;
+        let physical = consistent(state.query_planner().create_physical_plan(&plan, state).await?)?;
         let context = task_context(state);
         Ok(execute_stream(stoppable(physical, cancel, &state.runtime_env().memory_pool)?, context)?)
     }

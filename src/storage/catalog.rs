@@ -15,6 +15,7 @@ use super::access::{Access, RoleId};
 use super::delta;
 use super::disk::Stored;
 use super::external::External;
+use super::servers::ForeignServers;
 use crate::error::{Error, Result};
 
 /// What to run on a catalog of format 0, 1, …; one entry per format, never edited once released.
@@ -122,6 +123,22 @@ pub(super) const MIGRATIONS: &[&str] = &[
 ",
     "
     ALTER TABLE relations ADD COLUMN external TEXT; -- JSON: where its rows are; NULL: here, or in a view's query
+",
+    "
+    CREATE TABLE foreign_servers (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        wrapper TEXT NOT NULL,                  -- postgres
+        options TEXT NOT NULL,                  -- JSON: what anybody may see
+        sealed BLOB                             -- JSON, encrypted: what nobody may
+    ) STRICT;
+    CREATE TABLE user_mappings (
+        server_id INTEGER NOT NULL REFERENCES foreign_servers ON DELETE CASCADE,
+        role_id INTEGER NOT NULL,               -- 0: everybody who has none
+        options TEXT NOT NULL,
+        sealed BLOB,
+        PRIMARY KEY (server_id, role_id)
+    ) STRICT;
 ",
     "
     CREATE TABLE table_versions (
@@ -251,6 +268,11 @@ impl Relation {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
+    /// Whether a foreign server has its rows.
+    pub fn is_foreign(&self) -> bool {
+        matches!(&self.kind, RelationKind::External(external) if external.foreign.is_some())
+    }
+
     fn table(&self) -> Option<TableId> {
         match self.kind {
             RelationKind::Table(table) => Some(table),
@@ -369,6 +391,7 @@ pub(super) enum Touched {
     Rows(Box<Relation>),
     Model(String, String),
     Access,
+    Servers,
 }
 
 /// The same, as the transaction left it; `None` is gone.
@@ -378,6 +401,7 @@ enum Fresh {
     Rows(Box<Relation>),
     Model(String, String, Option<ModelRow>),
     Access(Access),
+    Servers(ForeignServers),
 }
 
 pub(super) type Schemas = BTreeMap<String, Contents>;
@@ -387,6 +411,7 @@ pub(super) struct Catalog {
     db: Mutex<Db>,
     shown: RwLock<Schemas>,
     access: RwLock<Arc<Access>>,
+    servers: RwLock<Arc<ForeignServers>>,
     generation: AtomicU64,
 }
 
@@ -432,10 +457,11 @@ impl Catalog {
                 schemas.insert(name, contents);
             }
         }
-        let access = Access::read(&connection)?;
+        let (access, servers) = (Access::read(&connection)?, ForeignServers::read(&connection)?);
         Ok(Self {
             root: root.to_owned(),
             access: RwLock::new(Arc::new(access)),
+            servers: RwLock::new(Arc::new(servers)),
             db: Mutex::new(Db { connection, stored }),
             shown: RwLock::new(schemas),
             generation: AtomicU64::new(0),
@@ -450,6 +476,11 @@ impl Catalog {
     /// Who may do what, from memory.
     pub(super) fn access(&self) -> Arc<Access> {
         Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The foreign servers, from memory.
+    pub(super) fn servers(&self) -> Arc<ForeignServers> {
+        Arc::clone(&self.servers.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How many commits there were since the start.
@@ -519,6 +550,7 @@ impl Catalog {
                     before.extend(old.iter().flat_map(ModelRow::stored));
                 }
                 Fresh::Access(new) => *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new),
+                Fresh::Servers(new) => *self.servers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new),
             }
         }
         let named: HashSet<&Path> = after.iter().map(|stored| stored.path()).collect();
@@ -563,6 +595,7 @@ impl Rows<'_> {
                 Fresh::Model(schema, name, model)
             }
             Touched::Access => Fresh::Access(Access::read(self.db)?),
+            Touched::Servers => Fresh::Servers(ForeignServers::read(self.db)?),
         })
     }
 

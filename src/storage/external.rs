@@ -28,9 +28,21 @@ pub struct External {
     /// What else the provider must know. No secrets: whoever may look at the catalog sees them.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+    /// Which table of which foreign server it is; `None`: its rows are in files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<Foreign>,
     /// Whether somebody named the columns, instead of the files.
     #[serde(default)]
     pub declared: bool,
+}
+
+/// A table of a foreign server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Foreign {
+    /// The server's number.
+    pub server: i64,
+    /// What is known of the table over there. Who talks to the server reads it.
+    pub table: serde_json::Value,
 }
 
 impl External {

@@ -74,6 +74,7 @@ impl Store {
                 }
                 tx.execute("DELETE FROM grants WHERE grantee = ?1", [role.0])?;
                 tx.execute("DELETE FROM default_grants WHERE grantee = ?1 OR owner = ?1", [role.0])?;
+                tx.execute("DELETE FROM user_mappings WHERE role_id = ?1", [role.0])?;
                 for (relation, policy) in self.policies_for(*role) {
                     let left: Vec<i64> = policy.roles.iter().filter(|of| *of != role).map(|of| of.0).collect();
                     if left.is_empty() {
@@ -86,7 +87,7 @@ impl Store {
                 }
                 tx.execute("DELETE FROM roles WHERE id = ?1", [role.0])?;
             }
-            Ok(((), vec![Touched::Access]))
+            Ok(((), vec![Touched::Access, Touched::Servers]))
         })
     }
 

@@ -21,6 +21,7 @@ use super::changes::{ChangedRows, record_version};
 use super::delta;
 use super::disk::sync_dir;
 use super::roles::{forget_rights, grant_defaults, inherit_rights};
+use super::secrets::Secrets;
 use super::writer::TableWriter;
 use crate::error::{Error, Kind, Result};
 
@@ -44,6 +45,7 @@ pub struct Store {
     pub(super) appends: Appends,
     /// Up to which version other readers of Delta tables see each table.
     pub(super) published: Mutex<HashMap<TableId, u64>>,
+    pub(super) secrets: Secrets,
     /// Locked as long as the store lives.
     _lock: File,
 }
@@ -67,6 +69,7 @@ impl Store {
         let objects = LocalFileSystem::new_with_prefix(&root)
             .map_err(|error| Error::new(Kind::Io, format!("could not read the data directory: {error}")))?;
         let store = Store {
+            secrets: Secrets::new(&root),
             root,
             catalog,
             objects: Arc::new(objects),

@@ -6,6 +6,7 @@
 mod acl;
 mod describe;
 mod exports;
+mod foreign;
 mod information_schema;
 mod objects;
 mod procedures;

@@ -14,7 +14,7 @@ use crate::engine::session::lock;
 use crate::engine::system_tables::SystemTables;
 use crate::error::Result;
 use crate::functions::FUNCTIONS;
-use crate::storage::{Access, External, RelationKind, Role, RoleId, Store};
+use crate::storage::{Access, External, ForeignServers, RelationKind, Role, RoleId, Store};
 
 /// The first number that is not Postgres' own. What the store keeps is numbered from here on by its row there, so that
 /// a number stays with its object for good.
@@ -87,6 +87,8 @@ pub struct Objects {
     pub namespaces: Vec<Namespace>,
     pub relations: Vec<Object>,
     pub routines: Vec<Routine>,
+    /// Foreign servers, and who roles are on them.
+    pub servers: Arc<ForeignServers>,
     /// Names of functions that can be called.
     pub callable: Arc<HashSet<String>>,
 }
@@ -195,6 +197,7 @@ impl Source {
             namespaces,
             relations: objects,
             routines: routines(),
+            servers: self.store.foreign_servers(),
             callable: Arc::clone(callable),
         })
     }

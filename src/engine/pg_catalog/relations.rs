@@ -12,8 +12,8 @@ use crate::engine::pg_catalog::objects::{
     CLASS_OF_FUNCTIONS, CLASS_OF_RELATIONS, CLASS_OF_TYPES, Object, Objects, role_number,
 };
 use crate::engine::pg_catalog::relation::{Cell, Row, SystemRelation, row};
-use crate::engine::pg_catalog::{acl, types};
-use crate::storage::{External, RoleId};
+use crate::engine::pg_catalog::{acl, foreign, types};
+use crate::storage::RoleId;
 
 /// Every relation that is made of what is here; the others are Postgres' own.
 pub const RELATIONS: &[SystemRelation] = &[
@@ -22,9 +22,11 @@ pub const RELATIONS: &[SystemRelation] = &[
     PG_ATTRIBUTE,
     PG_DESCRIPTION,
     PG_DATABASE,
-    PG_FOREIGN_DATA_WRAPPER,
-    PG_FOREIGN_SERVER,
-    PG_FOREIGN_TABLE,
+    foreign::PG_FOREIGN_DATA_WRAPPER,
+    foreign::PG_FOREIGN_SERVER,
+    foreign::PG_FOREIGN_TABLE,
+    foreign::PG_USER_MAPPING,
+    foreign::PG_USER_MAPPINGS,
     PG_TABLES,
     PG_VIEWS,
     PG_MATVIEWS,
@@ -309,65 +311,6 @@ const PG_DATABASE: SystemRelation = SystemRelation {
             nothing.clone(),
             nothing,
         ]]
-    },
-};
-
-/// The numbers of the one wrapper and the one server that all files are behind.
-const FILES_WRAPPER: i32 = 13_900;
-const FILES_SERVER: i32 = 13_901;
-
-const PG_FOREIGN_DATA_WRAPPER: SystemRelation = SystemRelation {
-    name: "pg_foreign_data_wrapper",
-    columns: &[
-        ("oid", Cell::Oid),
-        ("fdwname", Cell::Name),
-        ("fdwowner", Cell::Oid),
-        ("fdwhandler", Cell::Oid),
-        ("fdwvalidator", Cell::Oid),
-        ("fdwacl", Cell::Texts),
-        ("fdwoptions", Cell::Texts),
-    ],
-    rows: |_| vec![row![FILES_WRAPPER, External::FILES, role_number(RoleId::FIRST), 0, 0, Value::Null, Value::Null]],
-};
-
-const PG_FOREIGN_SERVER: SystemRelation = SystemRelation {
-    name: "pg_foreign_server",
-    columns: &[
-        ("oid", Cell::Oid),
-        ("srvname", Cell::Name),
-        ("srvowner", Cell::Oid),
-        ("srvfdw", Cell::Oid),
-        ("srvtype", Cell::Text),
-        ("srvversion", Cell::Text),
-        ("srvacl", Cell::Texts),
-        ("srvoptions", Cell::Texts),
-    ],
-    rows: |_| {
-        let owner = role_number(RoleId::FIRST);
-        let nothing = Value::Null;
-        vec![row![
-            FILES_SERVER,
-            External::FILES,
-            owner,
-            FILES_WRAPPER,
-            nothing.clone(),
-            nothing.clone(),
-            nothing.clone(),
-            nothing
-        ]]
-    },
-};
-
-const PG_FOREIGN_TABLE: SystemRelation = SystemRelation {
-    name: "pg_foreign_table",
-    columns: &[("ftrelid", Cell::Oid), ("ftserver", Cell::Oid), ("ftoptions", Cell::Texts)],
-    rows: |objects| {
-        let table = |object: &Object| {
-            let external = object.external.as_ref()?;
-            let options: Vec<String> = external.shown().map(|(name, value)| format!("{name}={value}")).collect();
-            Some(row![object.oid, FILES_SERVER, options])
-        };
-        objects.relations.iter().filter_map(table).collect()
     },
 };
 

@@ -287,6 +287,7 @@ impl Own for CreateExternalTable {
             locations: self.clauses.locations.iter().map(|location| absolute(location)).collect::<Result<_>>()?,
             partitions: self.clauses.partitions.iter().map(|(name, _)| name.clone()).collect(),
             options: format.map(|format| format.checked(&self.clauses.options)).transpose()?.unwrap_or_default(),
+            foreign: None,
             declared: !self.columns.is_empty(),
         };
         let declared = external.declared;

@@ -13,18 +13,22 @@ mod describe_model;
 mod drop_model;
 mod drop_role;
 mod external_table;
+mod foreign_table;
 mod grant;
+mod import_foreign_schema;
 mod owner;
 mod policy;
 mod prepare;
 mod refresh_model;
 mod rename;
+mod server;
 mod set;
 mod set_role;
 mod show;
 mod show_models;
 mod transaction;
 mod truncate;
+mod user_mapping;
 mod vacuum;
 
 pub(in crate::engine) use create_model::CreateModel;
@@ -34,6 +38,16 @@ use crate::engine::Grammar;
 /// Every statement of ours, in the order they are tried. The parser and the manual read this list.
 pub const STATEMENTS: &[&dyn Grammar] = &[
     &owner::Grammar,
+    // Before those of roles, who are users, too.
+    &user_mapping::Grammar,
+    &user_mapping::AlterGrammar,
+    &user_mapping::DropGrammar,
+    &server::Grammar,
+    &server::AlterGrammar,
+    &server::DropGrammar,
+    &foreign_table::Grammar,
+    &foreign_table::DropGrammar,
+    &import_foreign_schema::Grammar,
     &policy::SwitchGrammar,
     &default_privileges::Grammar,
     &alter_model::Grammar,

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::engine::session::ready;
 use crate::engine::statement::{self, Own, syntax, take_words};
-use crate::engine::system_tables::MODELS;
+use crate::engine::system_tables::{MODELS, Shown};
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Result};
 
@@ -50,7 +50,7 @@ impl Own for ShowModels {
     }
 
     async fn run(&self, session: &Session, _run: &Run) -> Result<Answer> {
-        let mut rows = MODELS.rows(&session.engine.store.models()?)?;
+        let mut rows = MODELS.rows(&Shown::of(&session.engine.store)?)?;
         if let Some(pattern) = &self.like {
             let at = rows.schema().index_of("model_name").map_err(Error::from)?;
             let pattern = datafusion::arrow::array::StringArray::new_scalar(pattern);

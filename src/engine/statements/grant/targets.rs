@@ -88,7 +88,7 @@ impl Target {
         if wanted.columns.is_empty() {
             return Ok(vec![None]);
         }
-        if !["table", "external table"].contains(&self.kind) {
+        if !["table", "external table", "foreign table"].contains(&self.kind) {
             return Err(Error::unsupported(format!("columns of a {} cannot be granted", self.kind))
                 .hint("make a view of these columns and grant that"));
         }

@@ -55,12 +55,10 @@ pub fn register(context: &SessionContext) {
             ],
             no,
         ),
-        // There are no defaults, sequences, keys, indexes, rules, triggers or comments on shared objects.
+        // There are no sequences, keys, indexes, rules, triggers or comments on shared objects.
         (
             &[
                 "shobj_description",
-                "pg_get_constraintdef",
-                "pg_get_expr",
                 "pg_get_indexdef",
                 "pg_get_function_sqlbody",
                 "pg_get_partition_constraintdef",

@@ -20,13 +20,21 @@ type About = fn(&Objects, &[ScalarValue], &str) -> Result<ScalarValue>;
 /// Registers them.
 pub fn register(context: &SessionContext, source: &Arc<Source>) {
     let text = || DataType::Utf8;
-    let all: [(&[&'static str], DataType, About); 14] = [
+    let all: [(&[&'static str], DataType, About); 16] = [
         (&["format_type"], text(), format_type),
         (&["obj_description"], text(), |objects, given, _| Ok(described(objects, given))),
         (&["col_description"], text(), |objects, given, _| Ok(column_described(objects, given))),
         (&["pg_get_viewdef"], text(), |objects, given, schema| {
             let view = relation(objects, given.first(), schema)?;
             Ok(ScalarValue::Utf8(view.and_then(|view| view.view_sql.clone()).map(|sql| format!(" {sql};"))))
+        }),
+        // What the catalog has of an expression is its text.
+        (&["pg_get_expr"], text(), |_, given, _| Ok(ScalarValue::Utf8(name(given.first())))),
+        (&["pg_get_constraintdef"], text(), |objects, given, _| {
+            let wanted = oid(given.first());
+            let mut checks = objects.relations.iter().flat_map(Object::checks);
+            let found = checks.find(|(oid, ..)| Some(*oid) == wanted);
+            Ok(ScalarValue::Utf8(found.map(|(.., check)| format!("CHECK ({check})"))))
         }),
         (&["pg_get_functiondef"], text(), |objects, given, _| {
             Ok(of_routine(objects, given, |routine| Some(format!("-- {}\n{}()", routine.summary, routine.name))))

@@ -209,7 +209,7 @@ fn column(object: &Object, field: &Field, position: i32) -> Row {
         object.name.as_str(),
         field.name().as_str(),
         position,
-        Value::Null,
+        object.rules.defaults.get(field.name()).map(String::as_str),
         if field.is_nullable() { "YES" } else { "NO" },
         data_type,
         Value::Null,
@@ -330,9 +330,9 @@ const fn empty(name: &'static str, columns: &'static [(&'static str, Cell)]) -> 
     SystemRelation { name, columns, rows: none }
 }
 
-const TABLE_CONSTRAINTS: SystemRelation = empty(
-    "table_constraints",
-    &[
+const TABLE_CONSTRAINTS: SystemRelation = SystemRelation {
+    name: "table_constraints",
+    columns: &[
         ("constraint_catalog", Text),
         ("constraint_schema", Text),
         ("constraint_name", Text),
@@ -345,7 +345,17 @@ const TABLE_CONSTRAINTS: SystemRelation = empty(
         ("enforced", Text),
         ("nulls_distinct", Text),
     ],
-);
+    rows: |objects| {
+        let of_table = |object: &Object| {
+            let (schema, table) = (object.schema.as_str(), object.name.as_str());
+            let row = |(_, name, _)| {
+                row![CATALOG, schema, name, CATALOG, schema, table, "CHECK", "NO", "NO", "YES", Value::Null]
+            };
+            object.checks().map(row).collect::<Vec<_>>()
+        };
+        objects.of_users().flat_map(of_table).collect()
+    },
+};
 
 const KEY_COLUMN_USAGE: SystemRelation = empty(
     "key_column_usage",
@@ -402,10 +412,22 @@ const CONSTRAINT_TABLE_USAGE: SystemRelation = empty(
     ],
 );
 
-const CHECK_CONSTRAINTS: SystemRelation = empty(
-    "check_constraints",
-    &[("constraint_catalog", Text), ("constraint_schema", Text), ("constraint_name", Text), ("check_clause", Text)],
-);
+const CHECK_CONSTRAINTS: SystemRelation = SystemRelation {
+    name: "check_constraints",
+    columns: &[
+        ("constraint_catalog", Text),
+        ("constraint_schema", Text),
+        ("constraint_name", Text),
+        ("check_clause", Text),
+    ],
+    rows: |objects| {
+        let of_table = |object: &Object| {
+            let row = |(_, name, check)| row![CATALOG, object.schema.as_str(), name, check];
+            object.checks().map(row).collect::<Vec<_>>()
+        };
+        objects.of_users().flat_map(of_table).collect()
+    },
+};
 
 const COLUMN_PRIVILEGES: SystemRelation = SystemRelation {
     name: "column_privileges",

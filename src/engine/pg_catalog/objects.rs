@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use crc64fast::Digest;
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Int32Type, SchemaRef};
 use datafusion::execution::session_state::SessionState;
@@ -14,7 +15,7 @@ use crate::engine::session::lock;
 use crate::engine::system_tables::SystemTables;
 use crate::error::Result;
 use crate::functions::FUNCTIONS;
-use crate::storage::{Access, External, ForeignServers, RelationKind, Role, RoleId, Store};
+use crate::storage::{Access, External, ForeignServers, RelationKind, Role, RoleId, Rules, Store};
 
 /// The first number that is not Postgres' own. What the store keeps is numbered from here on by its row there, so that
 /// a number stays with its object for good.
@@ -61,6 +62,7 @@ pub struct Object {
     pub columns: SchemaRef,
     pub comment: Option<String>,
     pub column_comments: BTreeMap<String, String>,
+    pub rules: Rules,
     pub rows: u64,
     pub bytes: u64,
     pub view_sql: Option<String>,
@@ -79,6 +81,9 @@ pub struct Routine {
     pub columns: Vec<&'static str>,
 }
 
+/// Numbers from here on are those of defaults and constraints.
+const FIRST_OF_RULES: i32 = 1_600_000_000;
+
 /// Everything at one moment.
 pub struct Objects {
     pub exports: Arc<Exports>,
@@ -91,6 +96,23 @@ pub struct Objects {
     pub servers: Arc<ForeignServers>,
     /// Names of functions that can be called.
     pub callable: Arc<HashSet<String>>,
+}
+
+impl Object {
+    /// Its CHECK constraints: number, name and condition.
+    pub fn checks(&self) -> impl Iterator<Item = (i32, &str, &str)> {
+        self.rules.checks.iter().map(|(name, check)| (self.number_of(name), name.as_str(), check.as_str()))
+    }
+
+    /// The number of a default or constraint, which the store knows by its name. Where two names had the same number,
+    /// clients would show one of them twice.
+    pub fn number_of(&self, name: &str) -> i32 {
+        let mut digest = Digest::new();
+        digest.write(&self.oid.to_le_bytes());
+        digest.write(name.as_bytes());
+        let spread = digest.sum64() % u64::from(FIRST_OF_RULES.unsigned_abs() / 4);
+        FIRST_OF_RULES + i32::try_from(spread).unwrap_or_default()
+    }
 }
 
 impl Objects {
@@ -184,6 +206,7 @@ impl Source {
                     columns: relation.columns,
                     comment: relation.comment,
                     column_comments: relation.column_comments,
+                    rules: relation.rules,
                     view_sql,
                     external,
                 });
@@ -224,6 +247,7 @@ impl Source {
             columns,
             comment: None,
             column_comments: BTreeMap::new(),
+            rules: Rules::default(),
             rows: 0,
             bytes: 0,
             view_sql: None,

@@ -20,6 +20,8 @@ pub const RELATIONS: &[SystemRelation] = &[
     PG_NAMESPACE,
     PG_CLASS,
     PG_ATTRIBUTE,
+    PG_ATTRDEF,
+    PG_CONSTRAINT,
     PG_DESCRIPTION,
     PG_DATABASE,
     foreign::PG_FOREIGN_DATA_WRAPPER,
@@ -112,7 +114,7 @@ const PG_CLASS: SystemRelation = SystemRelation {
                 "p",
                 object.kind.to_string(),
                 object.columns.fields().len(),
-                0,
+                object.rules.checks.len(),
                 object.kind == 'v',
                 false,
                 false,
@@ -187,7 +189,7 @@ const PG_ATTRIBUTE: SystemRelation = SystemRelation {
                     layout.storage.as_str(),
                     "",
                     !field.is_nullable(),
-                    false,
+                    object.rules.defaults.contains_key(field.name()),
                     false,
                     "",
                     "",
@@ -199,6 +201,90 @@ const PG_ATTRIBUTE: SystemRelation = SystemRelation {
                     Value::Null,
                     Value::Null,
                     Value::Null,
+                ]);
+            }
+        }
+        rows
+    },
+};
+
+const PG_ATTRDEF: SystemRelation = SystemRelation {
+    name: "pg_attrdef",
+    columns: &[("oid", Cell::Oid), ("adrelid", Cell::Oid), ("adnum", Cell::Int2), ("adbin", Cell::Text)],
+    rows: |objects| {
+        let mut rows = Vec::new();
+        for object in objects.relations.iter().filter(|object| !object.rules.defaults.is_empty()) {
+            for (field, number) in object.columns.fields().iter().zip(1..) {
+                if let Some(default) = object.rules.defaults.get(field.name()) {
+                    rows.push(row![object.number_of(field.name()), object.oid, number, default.as_str()]);
+                }
+            }
+        }
+        rows
+    },
+};
+
+const PG_CONSTRAINT: SystemRelation = SystemRelation {
+    name: "pg_constraint",
+    columns: &[
+        ("oid", Cell::Oid),
+        ("conname", Cell::Name),
+        ("connamespace", Cell::Oid),
+        ("contype", Cell::Char),
+        ("condeferrable", Cell::Bool),
+        ("condeferred", Cell::Bool),
+        ("convalidated", Cell::Bool),
+        ("conrelid", Cell::Oid),
+        ("contypid", Cell::Oid),
+        ("conindid", Cell::Oid),
+        ("conparentid", Cell::Oid),
+        ("confrelid", Cell::Oid),
+        ("confupdtype", Cell::Char),
+        ("confdeltype", Cell::Char),
+        ("confmatchtype", Cell::Char),
+        ("conislocal", Cell::Bool),
+        ("coninhcount", Cell::Int4),
+        ("connoinherit", Cell::Bool),
+        ("conkey", Cell::Int2s),
+        ("confkey", Cell::Int2s),
+        ("conpfeqop", Cell::Oids),
+        ("conppeqop", Cell::Oids),
+        ("conffeqop", Cell::Oids),
+        ("confdelsetcols", Cell::Int2s),
+        ("conexclop", Cell::Oids),
+        ("conbin", Cell::Text),
+    ],
+    rows: |objects| {
+        let mut rows = Vec::new();
+        for object in &objects.relations {
+            for (oid, name, check) in object.checks() {
+                rows.push(row![
+                    oid,
+                    name,
+                    object.schema_oid,
+                    "c",
+                    false,
+                    false,
+                    true,
+                    object.oid,
+                    0,
+                    0,
+                    0,
+                    0,
+                    " ",
+                    " ",
+                    " ",
+                    true,
+                    0,
+                    false,
+                    Value::Null,
+                    Value::Null,
+                    Value::Null,
+                    Value::Null,
+                    Value::Null,
+                    Value::Null,
+                    Value::Null,
+                    check,
                 ]);
             }
         }

@@ -51,7 +51,9 @@ goldens!(
     cross_validate,
     cursor,
     default_privileges,
+    describe_data,
     describe_model,
+    drop_duplicates,
     drop_model,
     drop_role,
     ease,
@@ -63,6 +65,7 @@ goldens!(
     factors,
     grant,
     hybrid_mf,
+    impute,
     item_knn,
     keys,
     kmeans,
@@ -72,6 +75,7 @@ goldens!(
     lookalike,
     matrix_factorization,
     model_rights,
+    outliers,
     owner,
     policy,
     popularity,
@@ -94,6 +98,7 @@ goldens!(
     transactions,
     trial_info,
     weights,
+    winsorize,
 );
 
 fn folder() -> PathBuf {

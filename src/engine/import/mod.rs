@@ -1,24 +1,32 @@
 //! Files and generated rows into tables.
 
+mod csv_file;
+mod guess;
+mod moments;
+mod rejects;
+
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use datafusion::arrow::csv;
-use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::TableReference;
 use datafusion::common::parsers::CompressionTypeVariant;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
-use datafusion::prelude::{CsvReadOptions, DataFrame, JsonReadOptions, ParquetReadOptions, SessionContext};
+use datafusion::prelude::{DataFrame, JsonReadOptions, ParquetReadOptions, SessionContext};
 use futures::StreamExt;
 
+use self::csv_file::CsvFile;
+pub use self::moments::DateOrder;
+pub use self::rejects::OnError;
+use self::rejects::Rejects;
 use crate::engine::definitions::resolve;
 use crate::engine::session::Session;
 use crate::engine::{Engine, Run};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{IfExists, RelationKind, RoleId};
+use crate::storage::{IfExists, RelationKind, RoleId, TableWriter};
 
 /// Is told how many rows are in so far.
 pub type LoadProgress<'a> = &'a (dyn Fn(u64) + Send + Sync);
@@ -32,17 +40,29 @@ pub struct Import {
     pub files: Vec<PathBuf>,
     /// Replace what is in the table instead of adding to it.
     pub replace: bool,
+    /// What becomes of lines of CSV that are no rows.
+    pub on_error: OnError,
+    /// Which of two numbers is the day in dates such as 01/02/2026; by what the file holds where it is not said.
+    pub date_order: Option<DateOrder>,
 }
 
-/// Rows of a CSV or JSON file that its types are read from.
+/// What an import has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Imported {
+    pub rows: u64,
+    /// Lines that were left out.
+    pub rejected: u64,
+}
+
+/// Rows of a JSON file that its types are read from.
 const ROWS_TO_INFER: usize = 100_000;
 
 impl Import {
-    /// Loads all files, all or nothing. Gives the number of rows.
+    /// Loads all files, all or nothing but for lines that are to be left out.
     ///
     /// A new table takes the types of the first file; columns whose name is not plain lower case keep it, and are
     /// quoted in SQL.
-    pub async fn run(&self, session: &Session, run: &Run, progress: LoadProgress<'_>) -> Result<u64> {
+    pub async fn run(&self, session: &Session, run: &Run, progress: LoadProgress<'_>) -> Result<Imported> {
         let Some(first) = self.files.first() else { return Err(Error::invalid("no file to import")) };
         let rights = session.rights()?;
         rights.must_be_superuser("read files of the server")?;
@@ -64,32 +84,73 @@ impl Import {
         };
         let columns = match &there {
             Some(relation) if !self.replace => Arc::clone(&relation.columns),
-            _ => plain_types(read(&session.context, first).await?.schema().inner()),
+            _ => Source::open(&session.context, first).await?.columns(),
         };
         let mut writer = store.writer(Arc::clone(&columns))?;
+        let mut rejects = Rejects::new(&store, &name.schema, &name.table);
         for file in &self.files {
-            let frame = read(&session.context, file).await?;
-            let frame = in_order(frame, &columns, file)?;
-            let mut rows = frame.execute_stream().await?;
-            while let Some(batch) = rows.next().await {
-                if run.cancel.is_cancelled() {
-                    return Err(Error::cancelled());
-                }
-                let batch = batch.map_err(|error| in_file(error.into(), file))?;
-                writer.write(&batch).map_err(|error| in_file(error, file))?;
-                progress(writer.rows());
+            let load = Load { file, columns: &columns, run, progress };
+            match Source::open(&session.context, file).await? {
+                Source::Csv(csv) => self.load_csv(&load, &csv, &mut writer, &mut rejects).await,
+                Source::Frame(frame) => load_frame(&load, frame, &mut writer).await,
             }
+            .map_err(|error| in_file(error, file))?;
         }
-        let rows = writer.rows();
+        let imported = Imported { rows: writer.rows(), rejected: rejects.rows() };
+        // First, so that no line is left out without being kept.
+        rejects.commit(rights.role())?;
         match table {
-            Some(id) => store.append(id, writer)?,
+            Some(id) => {
+                store.append(id, writer)?;
+            }
             None => {
                 store.create_table(&name.schema, &name.table, writer, IfExists::Replace, rights.role())?;
-                rows
             }
-        };
-        Ok(rows)
+        }
+        Ok(imported)
     }
+
+    async fn load_csv(
+        &self,
+        load: &Load<'_>,
+        csv: &CsvFile,
+        writer: &mut TableWriter,
+        rejects: &mut Rejects,
+    ) -> Result<()> {
+        let mut rows = csv.rows(load.columns, self.date_order)?;
+        while let Some(next) = rows.next().await {
+            let (batch, bad) = next?;
+            load.go_on()?;
+            rejects.take(load.file, bad, self.on_error)?;
+            writer.write(&batch)?;
+            (load.progress)(writer.rows());
+        }
+        Ok(())
+    }
+}
+
+/// One file on its way into the table.
+struct Load<'a> {
+    file: &'a Path,
+    columns: &'a SchemaRef,
+    run: &'a Run,
+    progress: LoadProgress<'a>,
+}
+
+impl Load<'_> {
+    fn go_on(&self) -> Result<()> {
+        if self.run.cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
+    }
+}
+
+async fn load_frame(load: &Load<'_>, frame: DataFrame, writer: &mut TableWriter) -> Result<()> {
+    let mut rows = in_order(frame, load.columns)?.execute_stream().await?;
+    while let Some(batch) = rows.next().await {
+        load.go_on()?;
+        writer.write(&batch?)?;
+        (load.progress)(writer.rows());
+    }
+    Ok(())
 }
 
 impl Engine {
@@ -117,57 +178,71 @@ fn in_file(error: Error, file: &Path) -> Error {
     Error { message: format!("{}: {}", file.display(), error.message), ..error }
 }
 
-/// The file as a query, its format told by its name.
-async fn read(context: &SessionContext, file: &Path) -> Result<DataFrame> {
-    if !file.exists() {
-        return Err(Error::new(Kind::Io, format!("{} does not exist", file.display())).hint("give the path of a file"));
-    }
-    // DataFusion reads a path as a URL: an absolute one with nothing in it that a URL would decode.
-    let path = file.canonicalize()?;
-    let url = format!(
-        "file://{}",
-        path.display().to_string().replace('%', "%25").replace(' ', "%20").replace('?', "%3F").replace('#', "%23")
-    );
-    let name = file.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let (name, compression) = compression(&name);
-    // DataFusion compares the end of the path as a URL has it, so only what is plain in both may be named.
-    let extension = ending(&file.to_string_lossy());
-    let file_compression = FileCompressionType::from(compression);
-    let frame = match name.rsplit('.').next() {
-        Some(format @ ("csv" | "tsv" | "txt")) => {
-            let delimiter = if format == "tsv" { b'\t' } else { b',' };
-            if compression == CompressionTypeVariant::UNCOMPRESSED {
-                check_header(&path, delimiter).map_err(|error| in_file(error, file))?;
+/// A file, by its format.
+enum Source {
+    Csv(CsvFile),
+    Frame(DataFrame),
+}
+
+impl Source {
+    /// Opens a file whose format is told by its name.
+    async fn open(context: &SessionContext, file: &Path) -> Result<Self> {
+        if !file.exists() {
+            return Err(
+                Error::new(Kind::Io, format!("{} does not exist", file.display())).hint("give the path of a file")
+            );
+        }
+        let path = file.canonicalize()?;
+        let name = file.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+        let (name, compression) = compression(&name);
+        let compression = FileCompressionType::from(compression);
+        // DataFusion compares the end of the path as a URL has it, so only what is plain in both may be named.
+        let extension = ending(&file.to_string_lossy());
+        let opened = match name.rsplit('.').next() {
+            Some(format @ ("csv" | "tsv" | "txt")) => {
+                let delimiter = (format == "tsv").then_some(b'\t');
+                // The file is read for its types first: from here on the thread may block.
+                tokio::task::spawn_blocking(move || CsvFile::open(&path, compression, delimiter))
+                    .await
+                    .map_err(|error| Error::internal(format!("reading the file panicked: {error}")))
+                    .flatten()
+                    .map(Self::Csv)
             }
-            let options = CsvReadOptions::new()
-                .has_header(true)
-                .delimiter(delimiter)
-                .newlines_in_values(true)
-                .schema_infer_max_records(ROWS_TO_INFER)
-                .file_extension(&extension)
-                .file_compression_type(file_compression);
-            context.read_csv(url, options).await
+            Some("json" | "jsonl" | "ndjson") => {
+                let options = JsonReadOptions {
+                    file_extension: &extension,
+                    file_compression_type: compression,
+                    schema_infer_max_records: ROWS_TO_INFER,
+                    ..Default::default()
+                };
+                context.read_json(url(&path), options).await.map(Self::Frame).map_err(Error::from)
+            }
+            Some("parquet" | "pq") => {
+                check_footer(&path)?;
+                let options = ParquetReadOptions { file_extension: &extension, ..Default::default() };
+                context.read_parquet(url(&path), options).await.map(Self::Frame).map_err(Error::from)
+            }
+            _ => {
+                return Err(Error::unsupported(format!("{} is of no known format", file.display()))
+                    .hint("the name must end in .csv, .tsv, .json, .jsonl or .parquet, and may be compressed: .gz, .bz2, .xz, .zst"));
+            }
+        };
+        opened.map_err(|error| in_file(error, file))
+    }
+
+    /// The columns that a new table takes from it.
+    fn columns(&self) -> SchemaRef {
+        match self {
+            Self::Csv(csv) => csv.schema(),
+            Self::Frame(frame) => plain_types(frame.schema().inner()),
         }
-        Some("json" | "jsonl" | "ndjson") => {
-            let options = JsonReadOptions {
-                file_extension: &extension,
-                file_compression_type: file_compression,
-                schema_infer_max_records: ROWS_TO_INFER,
-                ..Default::default()
-            };
-            context.read_json(url, options).await
-        }
-        Some("parquet" | "pq") => {
-            check_footer(&path)?;
-            let options = ParquetReadOptions { file_extension: &extension, ..Default::default() };
-            context.read_parquet(url, options).await
-        }
-        _ => {
-            return Err(Error::unsupported(format!("{} is of no known format", file.display()))
-                .hint("the name must end in .csv, .tsv, .json, .jsonl or .parquet, and may be compressed: .gz, .bz2, .xz, .zst"));
-        }
-    };
-    frame.map_err(|error| in_file(error.into(), file))
+    }
+}
+
+/// DataFusion reads a path as a URL: an absolute one with nothing in it that a URL would decode.
+fn url(path: &Path) -> String {
+    let path = path.display().to_string();
+    format!("file://{}", path.replace('%', "%25").replace(' ', "%20").replace('?', "%3F").replace('#', "%23"))
 }
 
 /// `.csv` of `orders.csv`, `.csv.gz` of `orders.csv.gz`, as it is written.
@@ -175,23 +250,6 @@ fn ending(name: &str) -> String {
     let (plain, _) = compression(name);
     let start = plain.rfind('.').unwrap_or(plain.len());
     name[start..].to_owned()
-}
-
-/// The first line names the columns: there must be one, and each name once.
-fn check_header(path: &Path, delimiter: u8) -> Result<()> {
-    let format = csv::reader::Format::default().with_header(true).with_delimiter(delimiter);
-    let (header, _) = format.infer_schema(File::open(path)?, Some(0))?;
-    let names: Vec<&String> = header.fields().iter().map(|field| field.name()).collect();
-    if names.is_empty() {
-        return Err(Error::invalid("the file is empty").hint("the first line must name the columns"));
-    }
-    match names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
-        Some((_, twice)) => {
-            Err(Error::new(Kind::DuplicateColumn, format!("two columns are named \"{twice}\" in the first line"))
-                .hint("rename one of them in the file"))
-        }
-        None => Ok(()),
-    }
 }
 
 /// The reader trusts the length of the metadata that stands at the end of a Parquet file; a damaged one would lead it
@@ -227,11 +285,11 @@ fn compression(name: &str) -> (&str, CompressionTypeVariant) {
 }
 
 /// The columns of a file in the order of the table; none may be missing.
-fn in_order(frame: DataFrame, columns: &Schema, file: &Path) -> Result<DataFrame> {
+fn in_order(frame: DataFrame, columns: &Schema) -> Result<DataFrame> {
     let names: Vec<&str> = columns.fields().iter().map(|field| field.name().as_str()).collect();
     for name in &names {
         if frame.schema().field_with_unqualified_name(name).is_err() {
-            return Err(Error::new(Kind::UnknownColumn, format!("{} has no column \"{name}\"", file.display()))
+            return Err(Error::new(Kind::UnknownColumn, format!("the file has no column \"{name}\""))
                 .suggest(name, frame.schema().fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>()));
         }
     }

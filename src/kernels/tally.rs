@@ -175,7 +175,8 @@ mod tests {
             prop_assert_eq!(tally.distinct(), expected.len() as u64);
             let most = expected.values().max().copied();
             let top = expected.iter().find(|(_, count)| Some(**count) == most);
-            prop_assert_eq!(tally.top(), top.map(|(value, count)| (&value.to_be_bytes()[..], *count)));
+            let top = top.map(|(value, count)| (value.to_be_bytes().to_vec(), *count));
+            prop_assert_eq!(tally.top().map(|(key, count)| (key.to_vec(), count)), top);
         }
 
         #[test]

@@ -202,7 +202,13 @@ impl Sorted {
     pub fn at(&self, place: u64) -> Option<f64> {
         let step = self.steps.get(self.steps.partition_point(|step| step.upto <= place))?;
         let within = place - (step.upto - step.count);
-        Some(between(step.low, step.high, (within as f64 + 0.5) / step.count as f64))
+        let part = match place {
+            // The ends are known however coarse the rest is.
+            0 => 0.0,
+            last if last + 1 == self.n => 1.0,
+            _ => (within as f64 + 0.5) / step.count as f64,
+        };
+        Some(between(step.low, step.high, part))
     }
 
     /// The quantile at `share`, from 0 to 1, by linear interpolation (type 7 of Hyndman and Fan 1996, as NumPy and
@@ -261,7 +267,13 @@ impl Sorted {
 /// The point between two numbers, at 0 the lower and at 1 the higher one. Not low + part × (high − low), which may end a
 /// hair beside two equal neighbours, and nowhere between two infinities.
 fn between(low: f64, high: f64, part: f64) -> f64 {
-    if low == high || part == 0.0 { low } else { low * (1.0 - part) + high * part }
+    if low == high || part == 0.0 {
+        low
+    } else if part == 1.0 {
+        high
+    } else {
+        low * (1.0 - part) + high * part
+    }
 }
 
 /// The bits of a number, so that they compare as the numbers do. Both zeros are one.

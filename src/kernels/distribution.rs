@@ -74,9 +74,9 @@ impl Distribution {
         if other.forgotten > self.forgotten {
             self.forget(other.forgotten - self.forgotten);
         }
-        let more = self.forgotten - other.forgotten;
         for (bits, count) in &other.counts {
-            *self.counts.entry(bits >> more).or_default() += count;
+            // More may have been forgotten since the last one.
+            *self.counts.entry(bits >> (self.forgotten - other.forgotten)).or_default() += count;
             self.make_room();
         }
     }

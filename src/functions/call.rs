@@ -105,8 +105,11 @@ impl Call {
             None => Ok(None),
             Some(expr) => as_relation(expr, planner).and_then(|found| {
                 found.map(Some).map_err(|expr| {
+                    let doc = function(self.function).map(|function| function.doc());
+                    let first = doc.as_ref().and_then(|doc| doc.arguments.first()).map(|(first, _)| *first);
+                    let model = if first == Some("model") { "'model', " } else { "" };
                     Error::new(Kind::WrongType, format!("{}() wants a query here, not {expr}", self.function))
-                        .hint(format!("write it in its own parentheses: {}('model', (SELECT …))", self.function))
+                        .hint(format!("write it in its own parentheses: {}({model}(SELECT …))", self.function))
                 })
             }),
         }
@@ -169,7 +172,7 @@ impl Call {
         }
     }
 
-    /// An option by name that is a number which stands in the query, from `least` to `most`.
+    /// An option by name that is a number which stands in the query, from `least` to `most`; `f64::MAX` is no bound.
     pub fn number(&mut self, planner: &mut dyn Planner, name: &str, least: f64, most: f64) -> Result<Option<f64>> {
         match self.option(planner, name, &DataType::Float64)? {
             None => Ok(None),
@@ -177,7 +180,9 @@ impl Call {
                 Ok(Some(value))
             }
             Some(Expr::Literal(value, _)) => {
-                Err(Error::invalid(format!("{name} must be from {least} to {most}, not {value}")))
+                let range =
+                    if most < f64::MAX { format!("from {least} to {most}") } else { format!("{least} or more") };
+                Err(Error::invalid(format!("{name} must be {range}, not {value}")))
             }
             Some(_) => Err(Error::invalid(format!("{name} must be a number that stands in the query"))),
         }

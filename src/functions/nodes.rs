@@ -90,7 +90,8 @@ pub fn fitting_positions(
     match found.iter().map(|at| &fields[*at]).find(|field| !fit(field.data_type())) {
         Some(field) => {
             let (name, given) = (field.name(), sql_name(field.data_type()));
-            Err(Error::new(Kind::WrongType, format!("column \"{name}\" must be {wanted}, not {given}")))
+            Err(Error::new(Kind::WrongType, format!("column \"{name}\" must be {wanted}, not {given}"))
+                .hint("leave it out of columns, or cast it in the query"))
         }
         None => Ok(found),
     }

@@ -1,7 +1,7 @@
 //! `winsorize`: the rows of a query, their extreme numbers pulled in.
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::functions::core::expr_fn::get_field;
+use datafusion::functions::core::expr_fn::{get_field, greatest, least};
 use datafusion::logical_expr::expr_fn::when;
 use datafusion::logical_expr::{Expr, LogicalPlan, cast};
 
@@ -86,11 +86,10 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     for at in chosen {
         let (name, data_type) = (fields[at].name(), fields[at].data_type());
         let (low, high) = (col(end("low", at)), col(end("high", at)));
-        let value = || cast(col(name), DataType::Float64);
-        let pulled = when(missing(name, data_type), col(name))
-            .when(value().lt(low.clone()), cast(low, data_type.clone()))
-            .when(value().gt(high.clone()), cast(high, data_type.clone()))
-            .otherwise(col(name))?;
+        let end = |end: Expr| cast(end, data_type.clone());
+        // Of these, an end that is NULL is none.
+        let pulled = greatest(vec![end(low), least(vec![end(high), col(name)])]);
+        let pulled = when(missing(name, data_type), col(name)).otherwise(pulled)?;
         columns[at] = pulled.alias(name);
     }
     beside_totals(input, aggregates, ends, columns)

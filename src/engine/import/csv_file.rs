@@ -19,6 +19,7 @@ use super::guess::Guess;
 use super::moments::{DateOrder, Written};
 use super::rejects::Reject;
 use crate::error::{Error, Kind, Result};
+use crate::frame::sql_name;
 
 /// Records that types are read from; more where the order of dates is not told by them.
 const RECORDS_TO_INFER: u64 = 100_000;
@@ -343,8 +344,8 @@ impl Wanted {
             }
             _ => {
                 let trimmed = match texts.iter().flatten().any(|text| text.trim().len() < text.len()) {
-                    true => Arc::new(texts.iter().map(|text| text.map(str::trim)).collect::<StringArray>()) as ArrayRef,
-                    false => Arc::new(texts.clone()),
+                    true => Arc::new(texts.iter().map(|text| text.and_then(not_blank)).collect::<StringArray>()),
+                    false => Arc::new(texts.clone()) as ArrayRef,
                 };
                 Ok(cast_with_options(&trimmed, data_type, &lenient)?)
             }

@@ -51,7 +51,9 @@ goldens!(
     cross_validate,
     cursor,
     default_privileges,
+    describe_data,
     describe_model,
+    drop_duplicates,
     drop_model,
     drop_role,
     ease,
@@ -65,6 +67,7 @@ goldens!(
     foreign_server,
     grant,
     hybrid_mf,
+    impute,
     item_knn,
     keys,
     kmeans,
@@ -74,6 +77,7 @@ goldens!(
     lookalike,
     matrix_factorization,
     model_rights,
+    outliers,
     owner,
     policy,
     popularity,
@@ -96,6 +100,7 @@ goldens!(
     transactions,
     trial_info,
     weights,
+    winsorize,
 );
 
 fn folder() -> PathBuf {

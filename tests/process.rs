@@ -543,6 +543,92 @@ fn files_that_cannot_be_imported_change_nothing() {
     assert!(said.contains("| 7 ") && said.contains("| 1 |"), "{said}");
 }
 
+#[test]
+fn lines_that_are_no_rows_are_left_out_and_kept() {
+    let data = TempDir::new().unwrap();
+    let dir = data.path().join("data");
+    let write = |name: &str, bytes: &[u8]| {
+        let path = data.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let sql = |sql: &str| done(&["sql", "--data-dir", shown(&dir), "-c", sql]);
+    let good = write("good.csv", b"id,name,paid\n1,ann,2.5\n");
+    done(&import(&dir, &["people", &good]));
+    let mixed = write("mixed.csv", b"id;name;paid\n2;bob;3\nmany;\"c;d\";1\n4;dan\n5;\xff;1\n6;eve; \n7;f;x\n");
+    let said = refused(&import(&dir, &["people", &mixed]));
+    assert!(
+        said.contains("mixed.csv: line 3: column \"id\": invalid input syntax for type bigint: \"many\"")
+            && said.contains("people_rejects"),
+        "{said}"
+    );
+    let said = done(&import(&dir, &["people", &mixed, "--on-error", "skip"]));
+    assert!(said.contains("2 rows into people") && said.contains("4 lines left out, kept in people_rejects"), "{said}");
+    assert!(sql("SELECT count(*) AS n, sum(paid) AS s, count(paid) AS p FROM people").contains("| 3 | 5.5 | 2 |"));
+    let said = sql("SELECT line, reason, text FROM people_rejects WHERE file LIKE '%mixed.csv' ORDER BY line");
+    for line in [
+        "| 3    | column \"id\": invalid input syntax for type bigint: \"many\"          | many,c;d,1 |",
+        "| 4    | 2 fields where the first line has 3 ",
+        "| 5    | the line is not UTF-8 ",
+        "| 7    | column \"paid\": invalid input syntax for type double precision: \"x\" | 7,f,x ",
+    ] {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
+    // A second import adds to them.
+    done(&import(&dir, &["people", &mixed, "--on-error", "skip"]));
+    assert!(sql("SELECT count(*) AS n FROM people_rejects").contains("| 8 |"));
+    // What another table's name is, is not taken.
+    sql("CREATE TABLE other_rejects AS SELECT 1 AS one");
+    let said = refused(&import(&dir, &["other", &good, &mixed, "--on-error", "skip"]));
+    assert!(said.contains("\"other_rejects\" is there and is no table of rejects"), "{said}");
+    assert!(refused(&["sql", "--data-dir", shown(&dir), "-c", "SELECT * FROM other"]).contains("does not exist"));
+    let open = write("open.csv", b"id\n1\n\"2\n3\n");
+    assert!(done(&import(&dir, &["opened", &open])).contains("2 rows into opened"));
+}
+
+#[test]
+fn dates_are_read_as_the_file_has_them() {
+    let data = TempDir::new().unwrap();
+    let dir = data.path().join("data");
+    let write = |name: &str, text: &str| {
+        let path = data.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let sql = |sql: &str| done(&["sql", "--data-dir", shown(&dir), "-c", sql]);
+    let forms = write(
+        "forms.csv",
+        "eu,us,iso,dotted,zip,code\n03/02/2026,02/03/2026 2:30 PM,2026-02-03T14:30:00Z,3.2.2026,01234,7\n\
+         25/12/2025,12/25/2025 08:00 AM,2025-12-25 09:00:00+01:00,25.12.25,56789,\n",
+    );
+    done(&import(&dir, &["forms", &forms]));
+    let types = sql("SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'forms'");
+    for (column, data_type) in [
+        ("eu ", "date"),
+        ("us ", "timestamp without time zone"),
+        ("iso ", "timestamp with time zone"),
+        ("dotted ", "date"),
+        ("zip ", "text"),
+        ("code ", "bigint"),
+    ] {
+        let line = types.lines().find(|line| line.starts_with(&format!("| {column}"))).unwrap_or_default();
+        assert!(line.contains(data_type), "{column}: {types}");
+    }
+    let same = sql("SELECT count(*) AS n FROM forms WHERE eu = us::date AND us = iso::timestamp AND dotted = eu");
+    assert!(same.contains("| 2 |"), "{same}");
+
+    let open = write("open.csv", "day\n01/02/2026\n03/04/2026\n");
+    let said = refused(&import(&dir, &["open", &open]));
+    assert!(said.contains("column \"day\"") && said.contains("01/02/2026") && said.contains("--date-order"), "{said}");
+    done(&import(&dir, &["open", &open, "--date-order", "mdy"]));
+    assert!(sql("SELECT max(day) AS latest FROM open").contains("2026-03-04"));
+    // What the table is, is asked of a file that says it; a moment is no date.
+    let later = write("later.csv", "day\n13/02/2026\n2026-02-01 10:00\n");
+    let said = done(&import(&dir, &["open", &later, "--on-error", "skip"]));
+    assert!(said.contains("1 rows into open") && said.contains("1 lines left out"), "{said}");
+    assert!(sql("SELECT count(*) AS n FROM open WHERE day = date '2026-02-13'").contains("| 1 |"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_result_does_not_fill_the_memory() {
     let data = TempDir::new().unwrap();

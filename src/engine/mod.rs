@@ -65,7 +65,7 @@ pub use answer::{Answer, Level, Notice, Rows, Run};
 pub use block::Transaction;
 pub use copy::{Chosen, CopyFormat, CopyIn, CopyOptions, Header, Piece};
 pub use engine::{Config, Engine};
-pub use import::{Import, LoadProgress};
+pub use import::{DateOrder, Import, Imported, LoadProgress, OnError};
 pub use login::{Asked, Door};
 pub use out_file::OutFile;
 pub use places::with_place;

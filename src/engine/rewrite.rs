@@ -89,14 +89,20 @@ impl VisitorMut for Rewrite {
 }
 
 /// `predict('m', visits)` to `predict('m', (SELECT * FROM visits))`: the planner looks up the tables of a statement
-/// before it plans, and looks for them in FROM. After LATERAL a name is a column of what stands before it.
+/// before it plans, and looks for them in FROM. After LATERAL a name is a column of what stands before it. A function
+/// that answers with rows is a table, too.
 fn table_to_query(arg: &mut FunctionArg, lateral: bool) {
     let expr = match arg {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) if !lateral => expr,
         FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } if name.value == "candidates" => expr,
         _ => return,
     };
-    if matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
+    let is_table = match &*expr {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => true,
+        Expr::Function(call) => function(&call.name.to_string()).is_some_and(|called| called.relation().is_some()),
+        _ => false,
+    };
+    if is_table {
         let all = Parser::new(&DIALECT).try_with_sql(&format!("SELECT * FROM {expr}"));
         if let Ok(query) = all.and_then(|mut parser| parser.parse_query()) {
             *expr = Expr::Subquery(query);

@@ -11,9 +11,9 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Kind, Result};
 use crate::frame::keys::{NO_KEY, Numbering};
-use crate::frame::order::mixed;
 use crate::frame::{Keys, column, measures, numbers, sql_name, texts};
 use crate::kernels::csr::Csr;
+use crate::kernels::hash::mixed;
 
 /// Which column plays which part, as positions in the query's schema.
 #[derive(Debug, Clone, PartialEq, Default)]

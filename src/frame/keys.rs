@@ -8,10 +8,11 @@ use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use rayon::prelude::*;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
 use crate::error::{Error, Kind, Result};
 use crate::frame::{comparable, converted, sql_name};
+use crate::kernels::hash::Fnv;
 
 /// The number of no key: of NULL, or of one that is not known.
 pub const NO_KEY: u32 = u32::MAX;
@@ -286,10 +287,10 @@ impl Seen {
     }
 }
 
-/// FNV-1a with a final mix.
 fn stable_hash(bytes: &[u8]) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    super::order::mixed(bytes.iter().fold(0xcbf2_9ce4_8422_2325, step))
+    let mut hasher = Fnv::seeded(0);
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 /// A column as plain text, whatever it holds.

@@ -10,6 +10,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::arrow::row::{RowConverter, SortField};
 
 use crate::error::{Error, Result};
+use crate::kernels::hash::{Fnv, GOLDEN, mixed};
 
 /// All rows in one batch, sorted by their content.
 ///
@@ -41,7 +42,7 @@ pub fn row_hashes(rows: &RecordBatch, seed: u64) -> Result<Vec<u64>> {
     Ok(encoded
         .iter()
         .map(|row| {
-            let mut hasher = Fnv(0xcbf2_9ce4_8422_2325 ^ seed.wrapping_mul(GOLDEN));
+            let mut hasher = Fnv::seeded(seed);
             row.as_ref().hash(&mut hasher);
             let content = hasher.finish();
             let alike = before.entry(content).or_default();
@@ -52,34 +53,9 @@ pub fn row_hashes(rows: &RecordBatch, seed: u64) -> Result<Vec<u64>> {
         .collect())
 }
 
-/// 2⁶⁴ over the golden ratio: steps of it spread evenly (Knuth; Steele, Lea, Flood 2014).
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
 fn converted(rows: &RecordBatch) -> Result<datafusion::arrow::row::Rows> {
     let fields = rows.schema().fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
     Ok(RowConverter::new(fields)?.convert_columns(rows.columns())?)
-}
-
-/// FNV-1a with a final mix: stable across releases, unlike the standard library's hasher.
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        mixed(self.0)
-    }
-}
-
-/// The final mix of SplitMix64: every bit of the input moves every bit of the output.
-pub(super) fn mixed(bits: u64) -> u64 {
-    let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr};
 use std::sync::Arc;
@@ -111,8 +112,11 @@ impl Call {
             None => Ok(None),
             Some(expr) => as_relation(expr, planner).and_then(|found| {
                 found.map(Some).map_err(|expr| {
+                    let doc = function(self.function).map(|function| function.doc());
+                    let first = doc.as_ref().and_then(|doc| doc.arguments.first()).map(|(first, _)| *first);
+                    let model = if first == Some("model") { "'model', " } else { "" };
                     Error::new(Kind::WrongType, format!("{}() wants a query here, not {expr}", self.function))
-                        .hint(format!("write it in its own parentheses: {}('model', (SELECT …))", self.function))
+                        .hint(format!("write it in its own parentheses: {}({model}(SELECT …))", self.function))
                 })
             }),
         }
@@ -129,6 +133,66 @@ impl Call {
             }
             .hint(format!("{name} is an argument of {}()", self.function))
         })
+    }
+
+    /// Names of columns by name: `ARRAY['a', 'b']`, or one as a text. They decide what the query returns or reads, so they
+    /// must stand in it.
+    pub fn names(&mut self, planner: &mut dyn Planner, name: &str) -> Result<Option<Vec<String>>> {
+        let Some(expr) = self.named(name) else { return Ok(None) };
+        let shown = expr.to_string();
+        let refused = || {
+            Error::new(Kind::WrongType, format!("{name} must be an array of names of columns, not {shown}"))
+                .hint(format!("{name} => ARRAY['a', 'b']"))
+        };
+        let text = |expr: &Expr| match expr {
+            Expr::Literal(value, _) => value.try_as_str().flatten().map(str::to_owned).ok_or_else(refused),
+            _ => Err(refused()),
+        };
+        match planner.constant(expr)? {
+            Expr::ScalarFunction(array) if array.name() == "make_array" => {
+                array.args.iter().map(text).collect::<Result<_>>().map(Some)
+            }
+            one => Ok(Some(vec![text(&one)?])),
+        }
+    }
+
+    /// An option by name that is one of these words.
+    pub fn word(
+        &mut self,
+        planner: &mut dyn Planner,
+        name: &str,
+        known: &[&'static str],
+    ) -> Result<Option<&'static str>> {
+        let refused = |shown: &str| {
+            let all: Vec<String> = known.iter().map(|word| format!("'{word}'")).collect();
+            Error::invalid(format!("{name} must be one of {}, not {shown}", all.join(", ")))
+                .suggest(shown.trim_matches('\''), known.iter().copied())
+        };
+        match self.option(planner, name, &DataType::Utf8)? {
+            None => Ok(None),
+            Some(Expr::Literal(word, _)) => {
+                let word = word.try_as_str().flatten().unwrap_or("NULL").to_lowercase();
+                let found = known.iter().find(|known| **known == word).copied();
+                found.map(Some).ok_or_else(|| refused(&format!("'{word}'")))
+            }
+            Some(_) => Err(Error::invalid(format!("{name} must be a text that stands in the query"))),
+        }
+    }
+
+    /// An option by name that is a number which stands in the query, from `least` to `most`; `f64::MAX` is no bound.
+    pub fn number(&mut self, planner: &mut dyn Planner, name: &str, least: f64, most: f64) -> Result<Option<f64>> {
+        match self.option(planner, name, &DataType::Float64)? {
+            None => Ok(None),
+            Some(Expr::Literal(ScalarValue::Float64(Some(value)), _)) if (least..=most).contains(&value) => {
+                Ok(Some(value))
+            }
+            Some(Expr::Literal(value, _)) => {
+                let range =
+                    if most < f64::MAX { format!("from {least} to {most}") } else { format!("{least} or more") };
+                Err(Error::invalid(format!("{name} must be {range}, not {value}")))
+            }
+            Some(_) => Err(Error::invalid(format!("{name} must be a number that stands in the query"))),
+        }
     }
 
     /// Refuses what nobody took.

@@ -10,10 +10,10 @@ use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuild
 
 use crate::error::{Error, Result};
 use crate::functions::function::{Doc, Function, Relation};
-use crate::functions::gather::{AllRows, Gather, list_value};
+use crate::functions::gather::{AllRows, Finish, Gather, list_value};
 use crate::functions::nodes::unnested;
 use crate::functions::{Call, Planner};
-use crate::models::{FitContext, FoldResult, Intake, Registry, Strategy, algorithm, cross_validate};
+use crate::models::{FitContext, Fitted, FoldResult, Intake, Registry, Strategy, algorithm, cross_validate};
 
 pub struct CrossValidate;
 
@@ -89,11 +89,11 @@ fn fields() -> Fields {
 
 /// `fold_rows('m@3', folds, strategy, 'a', a, …)`: a list of metrics.
 fn fold_rows(registry: &Arc<Registry>) -> AggregateUDF {
-    let gather = Gather { name: "fold_rows", n_options: 2, finish };
+    let gather = Gather { name: "fold_rows", n_options: 2, finish: Finish::Model(finish) };
     gather.udaf(registry, DataType::List(Arc::new(Field::new_list_field(DataType::Struct(fields()), true))))
 }
 
-fn finish(all: &AllRows) -> Result<ScalarValue> {
+fn finish(fitted: &Fitted, all: &AllRows) -> Result<ScalarValue> {
     let (folds, strategy) = match all.options {
         [ScalarValue::Int64(Some(folds)), ScalarValue::Utf8(strategy)] => (*folds, strategy.as_deref()),
         _ => return Err(Error::invalid("folds must be a whole number and strategy a text")),
@@ -102,8 +102,8 @@ fn finish(all: &AllRows) -> Result<ScalarValue> {
         return Err(Error::invalid(format!("folds must be from 2 to {MAX_FOLDS}, not {folds}")));
     }
     let strategy = strategy.map(Strategy::parse).transpose()?;
-    let algorithm = algorithm(&all.fitted.model_type)?;
-    let options = all.registry.options(all.fitted)?;
+    let algorithm = algorithm(&fitted.model_type)?;
+    let options = all.registry.options(fitted)?;
     let mut intake = Intake::new(algorithm, all.schema, &options)?;
     all.batches.iter().try_for_each(|batch| intake.push(batch.clone()))?;
     all.work.reserve(intake.bytes())?;

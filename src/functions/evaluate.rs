@@ -11,7 +11,7 @@ use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuild
 
 use crate::error::{Error, Kind, Result};
 use crate::functions::function::{Doc, Function, Relation};
-use crate::functions::gather::{Gather, struct_value};
+use crate::functions::gather::{Finish, Gather, struct_value};
 use crate::functions::nodes::{input_args, metric, numbers_row};
 use crate::functions::{Call, Planner};
 use crate::models::{Fitted, Input, PredictAsk, Registry};
@@ -119,18 +119,18 @@ fn evaluate_rows(registry: &Arc<Registry>, names: &[&str]) -> AggregateUDF {
     let gather = Gather {
         name: "evaluate_rows",
         n_options: 1,
-        finish: |all| {
+        finish: Finish::Model(|fitted, all| {
             let threshold = match all.options {
                 [ScalarValue::Float64(threshold)] => *threshold,
                 _ => return Err(Error::internal("threshold is not a double")),
             };
-            let values = all.fitted.model.evaluate(&all.in_order()?, &PredictAsk { threshold })?;
+            let values = fitted.model.evaluate(&all.in_order()?, &PredictAsk { threshold })?;
             let fields: Fields =
-                all.fitted.model.metrics().iter().map(|name| Field::new(*name, DataType::Float64, true)).collect();
+                fitted.model.metrics().iter().map(|name| Field::new(*name, DataType::Float64, true)).collect();
             let columns =
                 values.into_iter().map(|value| Arc::new(Float64Array::from(vec![value])) as ArrayRef).collect();
             struct_value(&RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
-        },
+        }),
     };
     gather.udaf(registry, DataType::Struct(fields))
 }

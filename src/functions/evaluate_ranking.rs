@@ -13,7 +13,7 @@ use datafusion::logical_expr::{AggregateUDF, Expr, LogicalPlan, LogicalPlanBuild
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Keys, sql_name, texts};
 use crate::functions::function::{Doc, Function, Relation};
-use crate::functions::gather::{AllRows, Gather, list_value};
+use crate::functions::gather::{AllRows, Finish, Gather, list_value};
 use crate::functions::nodes::{input_args, unnested};
 use crate::functions::recommend::recommender;
 use crate::functions::{Call, Planner};
@@ -173,11 +173,11 @@ fn fields() -> Fields {
 
 /// `ranking_rows('m@3', k, exclude_seen, by, 'user', user, 'item', item [, 'segment', segment])`: a list of metrics.
 fn ranking_rows(registry: &Arc<Registry>) -> AggregateUDF {
-    let gather = Gather { name: "ranking_rows", n_options: 3, finish };
+    let gather = Gather { name: "ranking_rows", n_options: 3, finish: Finish::Model(finish) };
     gather.udaf(registry, DataType::List(Arc::new(Field::new_list_field(DataType::Struct(fields()), true))))
 }
 
-fn finish(all: &AllRows) -> Result<ScalarValue> {
+fn finish(fitted: &Fitted, all: &AllRows) -> Result<ScalarValue> {
     let (k, exclude_seen, by) = match all.options {
         [ScalarValue::Int64(Some(k)), ScalarValue::Boolean(exclude_seen), ScalarValue::Utf8(by)] => {
             (*k, exclude_seen.unwrap_or(true), by)
@@ -198,7 +198,7 @@ fn finish(all: &AllRows) -> Result<ScalarValue> {
     };
     let mut pairs = user_codes.iter().zip(item_codes).filter_map(|(user, item)| user.zip(item));
     let taken = Taken { users: &users, items: &items, pairs: &mut pairs };
-    let model = recommender(all.fitted)?;
+    let model = recommender(fitted)?;
     let found = evaluate_ranking(model, taken, Ask::checked_k(k)?, exclude_seen, &by, &|| all.work.go_on())?;
     list_value(&table(k, &found.lines())?)
 }

@@ -19,21 +19,36 @@ use crate::error::{Error, Result};
 use crate::frame::canonical_order;
 use crate::models::{Fitted, Registry};
 
-/// An aggregate over the rows `('m@3', options…, 'name', column, …)`, the first `n_options + 1` of them constant.
+/// An aggregate over the rows `('m@3', options…, 'name', column, …)`, the model and the `n_options` constant.
 #[derive(Clone)]
 pub struct Gather {
     pub name: &'static str,
     pub n_options: usize,
-    pub finish: fn(&AllRows) -> Result<ScalarValue>,
+    pub finish: Finish,
+}
+
+/// What is made of all rows.
+#[derive(Clone, Copy)]
+pub enum Finish {
+    /// What a model, named by the first argument, says of them. It is not asked of no rows.
+    Model(fn(&Fitted, &AllRows) -> Result<ScalarValue>),
+    /// What is made of them alone: the arguments begin with the options.
+    Rows(fn(&AllRows) -> Result<ScalarValue>),
+}
+
+impl Gather {
+    /// Arguments before the first name.
+    fn n_constants(&self) -> usize {
+        self.n_options + usize::from(matches!(self.finish, Finish::Model(_)))
+    }
 }
 
 /// What an aggregate has when all rows are there.
 pub struct AllRows<'a> {
-    pub fitted: &'a Fitted,
     pub registry: &'a Registry,
     pub options: &'a [ScalarValue],
     pub schema: &'a SchemaRef,
-    /// As they came; never no row at all.
+    /// As they came.
     pub batches: &'a [RecordBatch],
     pub work: &'a dyn Work,
 }
@@ -86,9 +101,10 @@ impl Gather {
     }
 }
 
-/// Whether an aggregate is one of these.
-pub fn is_gather(aggregate: &AggregateUDF) -> bool {
-    aggregate.inner().downcast_ref::<Bound>().is_some()
+/// Whether an aggregate asks a model.
+pub fn asks_model(aggregate: &AggregateUDF) -> bool {
+    let bound = aggregate.inner().downcast_ref::<Bound>();
+    bound.is_some_and(|bound| matches!(bound.gather.finish, Finish::Model(_)))
 }
 
 #[derive(Clone)]
@@ -144,7 +160,7 @@ impl AggregateUDFImpl for Bound {
             Some(literal) => Ok(literal.value().clone()),
             None => Err(Error::internal(format!("{}: argument {at} is not constant", self.gather.name))),
         };
-        let first_column = self.gather.n_options + 1;
+        let first_column = self.gather.n_constants();
         let mut fields = Vec::new();
         for pair in (first_column..args.exprs.len().saturating_sub(1)).step_by(2) {
             let name = constant(pair)?.to_string();
@@ -153,8 +169,7 @@ impl AggregateUDFImpl for Bound {
         Ok(Box::new(Gathered {
             gather: self.gather.clone(),
             registry: Arc::clone(&self.registry),
-            model: constant(0)?,
-            options: (1..first_column).map(constant).collect::<Result<_>>()?,
+            constants: (0..first_column).map(constant).collect::<Result<_>>()?,
             schema: Arc::new(Schema::new(fields)),
             batches: Vec::new(),
             work: Arc::clone(&self.work),
@@ -166,8 +181,8 @@ impl AggregateUDFImpl for Bound {
 struct Gathered {
     gather: Gather,
     registry: Arc<Registry>,
-    model: ScalarValue,
-    options: Vec<ScalarValue>,
+    /// The model, where one is asked, and the options.
+    constants: Vec<ScalarValue>,
     /// Of the columns alone, under their names.
     schema: Arc<Schema>,
     batches: Vec<RecordBatch>,
@@ -189,7 +204,7 @@ impl Debug for Gather {
 impl Accumulator for Gathered {
     fn update_batch(&mut self, values: &[ArrayRef]) -> DataFusionResult<()> {
         // Of the pairs name, column only the columns are kept.
-        let columns = values[self.gather.n_options + 1..].iter().skip(1).step_by(2).map(Arc::clone).collect();
+        let columns = values[self.gather.n_constants()..].iter().skip(1).step_by(2).map(Arc::clone).collect();
         self.batches.push(RecordBatch::try_new(Arc::clone(&self.schema), columns)?);
         Ok(())
     }
@@ -225,21 +240,26 @@ impl Accumulator for Gathered {
 
 impl Gathered {
     fn finished(&self) -> Result<ScalarValue> {
-        if self.batches.iter().all(|batch| batch.num_rows() == 0) {
-            return Err(Error::invalid("the query gives no rows to evaluate on")
-                .hint("run the SELECT alone and look at its rows"));
-        }
-        let Some(name) = self.model.try_as_str().flatten() else {
-            return Err(Error::internal("the model's name is lost"));
-        };
-        (self.gather.finish)(&AllRows {
-            fitted: &self.registry.get(name)?,
+        let all = |options| AllRows {
             registry: &self.registry,
-            options: &self.options,
+            options,
             schema: &self.schema,
             batches: &self.batches,
             work: &*self.work,
-        })
+        };
+        match self.gather.finish {
+            Finish::Rows(finish) => finish(&all(&self.constants)),
+            Finish::Model(_) if self.batches.iter().all(|batch| batch.num_rows() == 0) => {
+                Err(Error::invalid("the query gives no rows to evaluate on")
+                    .hint("run the SELECT alone and look at its rows"))
+            }
+            Finish::Model(finish) => {
+                let named = self.constants.split_first();
+                let named = named.and_then(|(model, options)| Some((model.try_as_str().flatten()?, options)));
+                let (name, options) = named.ok_or_else(|| Error::internal("the model's name is lost"))?;
+                finish(&self.registry.get(name)?, &all(options))
+            }
+        }
     }
 }
 

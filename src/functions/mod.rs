@@ -4,6 +4,9 @@ mod ask;
 mod call;
 mod constant;
 mod cross_validate;
+mod describe_data;
+mod distribution;
+mod drop_duplicates;
 mod embed;
 mod evaluate;
 mod evaluate_ranking;
@@ -11,11 +14,14 @@ mod explain_recommendation;
 mod factors;
 mod function;
 mod gather;
+mod impute;
+mod imputed_rows;
 mod live;
 mod lookalike;
 mod model_function;
 mod model_table;
 mod nodes;
+mod outliers;
 mod predict;
 mod recommend;
 mod recommend_users;
@@ -23,7 +29,9 @@ mod rfm;
 mod segment;
 mod similar;
 mod table_versions;
+mod tally;
 mod trial_info;
+mod winsorize;
 
 pub use call::{Call, Planner};
 pub use function::{Doc, Function, Relation};
@@ -36,12 +44,16 @@ pub use table_versions::Moment;
 pub const FUNCTIONS: &[&dyn Function] = &[
     &model_table::Centroids,
     &cross_validate::CrossValidate,
+    &describe_data::DescribeData,
+    &drop_duplicates::DropDuplicates,
     &embed::Embed,
     &evaluate::Evaluate,
     &evaluate_ranking::EvaluateRanking,
     &explain_recommendation::ExplainRecommendation,
     &factors::Factors,
+    &impute::Impute,
     &lookalike::Lookalike,
+    &outliers::Outliers,
     &predict::Predict,
     &recommend::Recommend,
     &recommend_users::RecommendUsers,
@@ -54,6 +66,7 @@ pub const FUNCTIONS: &[&dyn Function] = &[
     &table_versions::TableHistory,
     &trial_info::TrialInfo,
     &model_table::Weights,
+    &winsorize::Winsorize,
 ];
 
 /// The function of that name, as it is written in FROM: bare, or in the schema `ml`; in any case, quoted or not.

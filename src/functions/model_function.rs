@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::error::{Error, Kind, Result};
-use crate::functions::gather::is_gather;
+use crate::functions::gather::asks_model;
 use crate::models::{Ask, Fitted, Registry};
 
 /// A scalar function of a model. In a plan the model is a literal, `name@version`, so that a query sees one version
@@ -95,7 +95,7 @@ pub fn asked_model(expr: &Expr) -> Result<Option<&str>> {
         Expr::ScalarFunction(call) if call.func.inner().downcast_ref::<Bound>().is_some() => {
             (call.func.name(), &call.args)
         }
-        Expr::AggregateFunction(call) if is_gather(&call.func) => (call.func.name(), &call.params.args),
+        Expr::AggregateFunction(call) if asks_model(&call.func) => (call.func.name(), &call.params.args),
         _ => return Ok(None),
     };
     match args.first() {

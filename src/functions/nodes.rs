@@ -3,6 +3,7 @@
 use datafusion::arrow::datatypes::{DataType, Fields};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::functions::core::expr_fn::get_field;
+use datafusion::functions::math::expr_fn::isnan;
 use datafusion::functions_aggregate::expr_fn::array_agg;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_fn::scalar_subquery;
@@ -10,6 +11,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuil
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
+use crate::frame::{column, sql_name};
 use crate::models::{Fitted, Input, MAX_K, ModelName};
 
 /// The column that holds a struct or a list of structs until it is taken apart.
@@ -50,22 +52,93 @@ fn bare(column: &Column) -> Expr {
     if column.relation.is_none() { expr } else { expr.alias(column.name.clone()) }
 }
 
+/// The plan with its columns under their bare names alone.
+pub fn bared(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let columns = bare_columns(&plan);
+    Ok(LogicalPlanBuilder::from(plan).project(columns)?.build()?)
+}
+
+/// A column by its bare name.
+pub fn col(name: impl Into<String>) -> Expr {
+    Expr::Column(Column::new_unqualified(name))
+}
+
+/// The named columns of a plan, each once, as positions in its schema.
+pub fn positions(plan: &LogicalPlan, names: &[String]) -> Result<Vec<usize>> {
+    let mut found = Vec::with_capacity(names.len());
+    for name in names {
+        let at = column(plan.schema().as_arrow(), name)?;
+        if !found.contains(&at) {
+            found.push(at);
+        }
+    }
+    Ok(found)
+}
+
+/// As [`positions`]; without names all columns that `fit`. Fails where a named one does not, saying what is `wanted`.
+pub fn fitting_positions(
+    plan: &LogicalPlan,
+    names: Option<&[String]>,
+    fit: fn(&DataType) -> bool,
+    wanted: &str,
+) -> Result<Vec<usize>> {
+    let fields = plan.schema().fields();
+    let Some(names) = names else {
+        return Ok((0..fields.len()).filter(|at| fit(fields[*at].data_type())).collect());
+    };
+    let found = positions(plan, names)?;
+    match found.iter().map(|at| &fields[*at]).find(|field| !fit(field.data_type())) {
+        Some(field) => {
+            let (name, given) = (field.name(), sql_name(field.data_type()));
+            Err(Error::new(Kind::WrongType, format!("column \"{name}\" must be {wanted}, not {given}"))
+                .hint("leave it out of columns, or cast it in the query"))
+        }
+        None => Ok(found),
+    }
+}
+
+/// Whether a column has no value in a row: NULL, or NaN among floats.
+pub fn missing(name: &str, data_type: &DataType) -> Expr {
+    match data_type.is_floating() {
+        true => col(name).is_null().or(isnan(col(name))),
+        false => col(name).is_null(),
+    }
+}
+
+/// The columns of a plan's rows, each row beside one row that is computed of all of them: `values` of `aggregates`. The
+/// plan is run twice, and no row is kept.
+pub fn beside_totals(
+    input: LogicalPlan,
+    aggregates: Vec<Expr>,
+    values: Vec<Expr>,
+    columns: Vec<Expr>,
+) -> Result<LogicalPlan> {
+    let totals = LogicalPlanBuilder::from(input.clone()).aggregate(Vec::<Expr>::new(), aggregates)?.project(values)?;
+    Ok(totals.cross_join(input)?.project(columns)?.build()?)
+}
+
 /// The input's columns and, next to them, the fields of a struct that `function` answers for each row.
 pub fn beside(input: LogicalPlan, function: Expr, answers: &Fields, called: &str) -> Result<LogicalPlan> {
-    let taken = input.schema().columns();
-    if let Some(twice) = answers.iter().find(|answer| taken.iter().any(|column| column.name == *answer.name())) {
-        return Err(Error::new(
-            Kind::DuplicateColumn,
-            format!("{called}() adds a column \"{}\", which the query has already", twice.name()),
-        )
-        .hint("rename it in the query: … AS other_name"));
-    }
+    refuse_taken(&input, answers.iter().map(|answer| answer.name().as_str()), called)?;
     let mut with_answer = bare_columns(&input);
-    let names: Vec<String> = taken.into_iter().map(|column| column.name).collect();
+    let names: Vec<String> = input.schema().columns().into_iter().map(|column| column.name).collect();
     with_answer.push(function.alias(ANSWER));
     let mut columns: Vec<Expr> = names.iter().map(|name| Expr::Column(Column::new_unqualified(name))).collect();
     columns.extend(answers.iter().map(|answer| part(answer.name())));
     Ok(LogicalPlanBuilder::from(input).project(with_answer)?.project(columns)?.build()?)
+}
+
+/// Refuses a query that has a column which the function adds.
+pub fn refuse_taken<'a>(input: &LogicalPlan, added: impl IntoIterator<Item = &'a str>, called: &str) -> Result<()> {
+    let fields = input.schema().fields();
+    match added.into_iter().find(|added| fields.iter().any(|field| field.name() == added)) {
+        None => Ok(()),
+        Some(twice) => Err(Error::new(
+            Kind::DuplicateColumn,
+            format!("{called}() adds a column \"{twice}\", which the query has already"),
+        )
+        .hint("rename it in the query: … AS other_name")),
+    }
 }
 
 /// One row for each element of a list of structs: the `kept` columns of `input`, then `parts`.

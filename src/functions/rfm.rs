@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 use crate::error::{Error, Kind, Result};
 use crate::frame::sql_name;
 use crate::functions::function::{Doc, Function, Relation};
+use crate::functions::nodes::col;
 use crate::functions::{Call, Planner};
 use crate::kernels::rfm;
 use crate::models::Registry;
@@ -64,10 +65,6 @@ impl Function for Rfm {
     fn scalars(&self, _registry: &Arc<Registry>) -> Vec<ScalarUDF> {
         vec![tier_function()]
     }
-}
-
-fn col(name: &str) -> Expr {
-    Expr::Column(Column::new_unqualified(name))
 }
 
 const SECONDS_A_DAY: f64 = 86_400.0;

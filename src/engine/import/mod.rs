@@ -5,7 +5,6 @@ mod guess;
 mod moments;
 mod rejects;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -253,8 +252,6 @@ fn ending(name: &str) -> String {
     let (plain, _) = compression(name);
     let start = plain.rfind('.').unwrap_or(plain.len());
     name[start..].to_owned()
-}
-
 }
 
 fn compression(name: &str) -> (&str, CompressionTypeVariant) {

@@ -555,7 +555,7 @@ fn lines_that_are_no_rows_are_left_out_and_kept() {
     let sql = |sql: &str| done(&["sql", "--data-dir", shown(&dir), "-c", sql]);
     let good = write("good.csv", b"id,name,paid\n1,ann,2.5\n");
     done(&import(&dir, &["people", &good]));
-    let mixed = write("mixed.csv", b"id;name;paid\n2;bob;3\nmany;\"c;d\";1\n4;dan\n5;\xff;1\n6;eve;\n7;f;x\n");
+    let mixed = write("mixed.csv", b"id;name;paid\n2;bob;3\nmany;\"c;d\";1\n4;dan\n5;\xff;1\n6;eve; \n7;f;x\n");
     let said = refused(&import(&dir, &["people", &mixed]));
     assert!(
         said.contains("mixed.csv: line 3: column \"id\": invalid input syntax for type bigint: \"many\"")

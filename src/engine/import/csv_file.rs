@@ -19,6 +19,7 @@ use super::guess::Guess;
 use super::moments::{DateOrder, Written};
 use super::rejects::Reject;
 use crate::error::{Error, Kind, Result};
+use crate::frame::sql_name;
 
 /// Records that types are read from; more where the order of dates is not told by them.
 const RECORDS_TO_INFER: u64 = 100_000;
@@ -343,8 +344,8 @@ impl Wanted {
             }
             _ => {
                 let trimmed = match texts.iter().flatten().any(|text| text.trim().len() < text.len()) {
-                    true => Arc::new(texts.iter().map(|text| text.map(str::trim)).collect::<StringArray>()) as ArrayRef,
-                    false => Arc::new(texts.clone()),
+                    true => Arc::new(texts.iter().map(|text| text.and_then(not_blank)).collect::<StringArray>()),
+                    false => Arc::new(texts.clone()) as ArrayRef,
                 };
                 Ok(cast_with_options(&trimmed, data_type, &lenient)?)
             }
@@ -353,13 +354,16 @@ impl Wanted {
 
     /// Why a NULL of the column stands where it must not; `None`: it may.
     fn refusal(&self, texts: &StringArray, row: usize) -> Option<String> {
-        let (name, wanted) = (self.field.name(), crate::frame::sql_name(self.field.data_type()));
-        match texts.is_valid(row) {
-            true => {
-                Some(format!("column \"{name}\": invalid input syntax for type {wanted}: \"{}\"", texts.value(row)))
-            }
-            false if self.field.is_nullable() => None,
-            false => Some(format!("column \"{name}\": null value violates not-null constraint")),
+        let (name, wanted) = (self.field.name(), sql_name(self.field.data_type()));
+        match texts.is_valid(row).then(|| texts.value(row)).and_then(not_blank) {
+            Some(text) => Some(format!("column \"{name}\": invalid input syntax for type {wanted}: \"{text}\"")),
+            None if self.field.is_nullable() => None,
+            None => Some(format!("column \"{name}\": null value violates not-null constraint")),
         }
     }
+}
+
+/// What is written of a value that is no text; blanks are nothing.
+fn not_blank(text: &str) -> Option<&str> {
+    Some(text.trim()).filter(|text| !text.is_empty())
 }

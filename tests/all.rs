@@ -6,6 +6,7 @@
 mod access;
 mod conformance;
 mod copy;
+mod crash;
 mod cursors;
 mod external;
 mod foreign;

@@ -90,7 +90,7 @@ impl Process {
     }
 
     /// As if the power went.
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }

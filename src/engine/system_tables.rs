@@ -1,4 +1,4 @@
-//! The schema `ml`: models, versions, options, features and metrics as tables.
+//! The schema `ml`: models, their versions and what is known of them, servers and stored tables, as tables.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -18,18 +18,31 @@ use serde_json::Value;
 use crate::engine::sources::Source;
 use crate::error::Result;
 use crate::models::{ALGORITHMS, declared_options};
-use crate::storage::{Access, ForeignServer, ForeignServers, KeptOptions, ModelRow, ModelVersion, RoleId, Store};
+use crate::storage::{
+    Access, ForeignServer, ForeignServers, KeptOptions, ModelRow, ModelVersion, Relation, RelationKind, RoleId, Store,
+};
 
 /// What the tables are made of, at one moment.
 pub struct Shown {
     models: Vec<ModelRow>,
     servers: Arc<ForeignServers>,
     access: Arc<Access>,
+    /// The stored tables, and where they lie.
+    tables: Vec<(Relation, String)>,
 }
 
 impl Shown {
     pub fn of(store: &Store) -> Result<Self> {
-        Ok(Self { models: store.models()?, servers: store.foreign_servers(), access: store.access() })
+        let mut tables = Vec::new();
+        for schema in store.schemas()? {
+            for relation in store.relations(&schema)? {
+                if let RelationKind::Table(table) = relation.kind {
+                    let location = store.location(table).display().to_string();
+                    tables.push((relation, location));
+                }
+            }
+        }
+        Ok(Self { models: store.models()?, servers: store.foreign_servers(), access: store.access(), tables })
     }
 }
 
@@ -56,7 +69,7 @@ type Line = Vec<Value>;
 
 /// Every system table. The schema provider and the manual read this list.
 pub const SYSTEM_TABLES: &[&SystemTable] =
-    &[&MODELS, &MODEL_VERSIONS, &MODEL_OPTIONS, &MODEL_FEATURES, &MODEL_METRICS, &TRAINING_INFO, &SERVERS];
+    &[&MODELS, &MODEL_VERSIONS, &MODEL_OPTIONS, &MODEL_FEATURES, &MODEL_METRICS, &TRAINING_INFO, &SERVERS, &TABLES];
 
 pub const MODELS: SystemTable = SystemTable {
     name: "models",
@@ -251,9 +264,43 @@ const TRAINING_INFO: SystemTable = SystemTable {
     },
 };
 
+const TABLES: SystemTable = SystemTable {
+    name: "tables",
+    doc: "One row a stored table: which version it is at, from which one on it can be read, how large it is, and in which \
+          folder of the server others find it as a Delta table.",
+    columns: &[
+        ("table_schema", Cell::Text),
+        ("table_name", Cell::Text),
+        ("version", Cell::Whole),
+        ("readable_from", Cell::Whole),
+        ("rows", Cell::Whole),
+        ("files", Cell::Whole),
+        ("bytes", Cell::Whole),
+        ("earlier_bytes", Cell::Whole),
+        ("location", Cell::Text),
+    ],
+    lines: |Shown { tables, .. }| {
+        let line = |(table, location): &(Relation, String)| {
+            vec![
+                table.schema.clone().into(),
+                table.name.clone().into(),
+                table.version.into(),
+                table.readable_from.into(),
+                table.rows().into(),
+                table.files.len().into(),
+                table.bytes().into(),
+                table.past.iter().map(|file| file.bytes).sum::<u64>().into(),
+                location.clone().into(),
+            ]
+        };
+        tables.iter().map(line).collect()
+    },
+};
+
 const SERVERS: SystemTable = SystemTable {
     name: "servers",
-    doc: "One row for each way into a foreign server: the role here, the user there, and where the password is, but never           the password. A server that has no user yet has one row, without a role.",
+    doc: "One row for each way into a foreign server: the role here, the user there, and where the password is, but never \
+          the password. A server that has no user yet has one row, without a role.",
     columns: &[
         ("server_name", Cell::Text),
         ("wrapper", Cell::Text),

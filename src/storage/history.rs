@@ -102,3 +102,152 @@ impl DataFile {
         self.added <= version && self.removed.is_none_or(|removed| version < removed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use datafusion::arrow::array::Int64Array;
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::arrow::record_batch::RecordBatch;
+
+    use super::*;
+    use crate::storage::{Change, Definition, IfExists, Replaces, RoleId, Rules, TableWriter};
+
+    fn columns(name: &str) -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new(name, DataType::Int64, false)]))
+    }
+
+    fn rows(store: &Arc<Store>, name: &str, n: i64) -> TableWriter {
+        let mut writer = store.writer(columns(name)).unwrap();
+        let ids = Arc::new(Int64Array::from_iter_values(0..n));
+        writer.write(&RecordBatch::try_new(columns(name), vec![ids]).unwrap()).unwrap();
+        writer
+    }
+
+    fn table(store: &Store) -> Relation {
+        store.relation("public", "t").unwrap().unwrap()
+    }
+
+    /// Version 1 with three rows, 2 with seven, 3 with the first three replaced by one, 4 with another name of the column.
+    fn changed(store: &Arc<Store>) -> TableId {
+        store.create_table("public", "t", rows(store, "id", 3), IfExists::Error, RoleId::FIRST).unwrap();
+        let id = TableId(table(store).id);
+        store.append(id, rows(store, "id", 4)).unwrap();
+        let first = vec![table(store).files[0].clone()];
+        store.change(Change::of_rows(id, "UPDATE", Replaces::Files(first)), rows(store, "id", 1)).unwrap();
+        let becomes = Definition {
+            columns: columns("number"),
+            column_comments: Default::default(),
+            rules: Rules::default(),
+            from: 3,
+        };
+        let change = Change { becomes: Some(becomes), ..Change::of_rows(id, "ALTER TABLE", Replaces::Everything) };
+        store.change(change, rows(store, "number", 5)).unwrap();
+        id
+    }
+
+    fn rows_at(store: &Store, version: u64) -> u64 {
+        store.at(&table(store), Moment::Version(version)).unwrap().rows()
+    }
+
+    #[test]
+    fn every_version_is_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let id = changed(&store);
+        drop(store);
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!([1, 2, 3, 4].map(|version| rows_at(&store, version)), [3, 7, 5, 5]);
+        assert_eq!(store.at(&table(&store), Moment::Version(3)).unwrap().columns, columns("id"));
+        assert_eq!(table(&store).columns, columns("number"));
+        let history = store.history(id).unwrap();
+        let operations: Vec<&str> = history.iter().map(|version| version.operation.as_str()).collect();
+        assert_eq!(operations, ["CREATE TABLE AS SELECT", "INSERT", "UPDATE", "ALTER TABLE"]);
+        assert!(history.windows(2).all(|pair| pair[0].committed < pair[1].committed));
+        let then = store.at(&table(&store), Moment::Time(history[2].committed - 1)).unwrap();
+        assert_eq!(then.version, 2);
+        for missing in [Moment::Version(0), Moment::Version(5), Moment::Time(history[0].committed - 1)] {
+            assert_eq!(store.at(&table(&store), missing).unwrap_err().kind, Kind::Invalid);
+        }
+    }
+
+    #[test]
+    fn whoever_is_slower_is_told_and_has_done_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.create_table("public", "t", rows(&store, "id", 3), IfExists::Error, RoleId::FIRST).unwrap();
+        let id = TableId(table(&store).id);
+        let seen = table(&store).files.to_vec();
+        let change = |writer| store.change(Change::of_rows(id, "UPDATE", Replaces::Files(seen.clone())), writer);
+        change(rows(&store, "id", 2)).unwrap();
+        let error = change(rows(&store, "id", 9)).unwrap_err();
+        assert_eq!(error.kind, Kind::Conflict, "{error}");
+        assert_eq!((table(&store).rows(), table(&store).version), (2, 2));
+        assert_eq!(fs::read_dir(dir.path().join("tables/incoming")).unwrap().count(), 0);
+        // Rows that are only added conflict with nothing.
+        store.append(id, rows(&store, "id", 1)).unwrap();
+        assert_eq!(table(&store).rows(), 3);
+    }
+
+    #[test]
+    fn vacuum_takes_what_only_earlier_versions_need() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let id = changed(&store);
+        let history = store.history(id).unwrap();
+        assert_eq!(store.vacuum(id, history[1].committed).unwrap().files, 0);
+        assert_eq!(store.vacuum(id, history[2].committed).unwrap().files, 1);
+        assert_eq!(store.at(&table(&store), Moment::Version(2)).unwrap_err().kind, Kind::Invalid);
+        assert_eq!([3, 4].map(|version| rows_at(&store, version)), [5, 5]);
+        let reading = store.at(&table(&store), Moment::Version(3)).unwrap();
+        assert_eq!(store.vacuum(id, i64::MAX).unwrap().files, 2);
+        assert!(reading.files.iter().all(|file| file.path().exists()), "files stay while somebody reads them");
+        drop(reading);
+        let data = fs::read_dir(store.location(id)).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_file());
+        assert_eq!(data.count(), 1);
+        drop(store);
+        assert_eq!(table(&Store::open(dir.path()).unwrap()).readable_from, 4);
+    }
+
+    #[test]
+    fn the_log_for_others_follows_and_is_mended() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let id = changed(&store);
+        let log = store.location(id).join("_delta_log");
+        let lines = |version: u64| fs::read_to_string(log.join(format!("{version:020}.json"))).unwrap();
+        let actions = |version: u64, kind: &str| lines(version).matches(&format!("{{\"{kind}\":")).count();
+        assert_eq!([0, 1, 2, 3, 4].map(|version| actions(version, "add")), [0, 1, 1, 1, 1]);
+        assert_eq!([0, 1, 2, 3, 4].map(|version| actions(version, "remove")), [0, 0, 0, 1, 2]);
+        assert_eq!([0, 1, 4].map(|version| actions(version, "metaData")), [1, 0, 1]);
+        let before: Vec<String> = (0..5).map(lines).collect();
+        drop(store);
+        // As a crash may leave it: the last version cut off, or nothing there.
+        fs::write(log.join(format!("{:020}.json", 4)), "{\"add\":").unwrap();
+        fs::write(log.join("00000000000000000005.draft"), "half").unwrap();
+        drop(Store::open(dir.path()).unwrap());
+        assert_eq!((0..5).map(lines).collect::<Vec<_>>(), before);
+        fs::remove_dir_all(&log).unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!((0..5).map(lines).collect::<Vec<_>>(), before);
+        assert_eq!(fs::read_dir(&log).unwrap().count(), 5);
+        store.drop_relation("public", "t", crate::storage::RelationType::Table, false).unwrap();
+        assert!(!store.location(id).exists());
+    }
+
+    #[test]
+    fn a_long_log_has_checkpoints() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.create_table("public", "t", rows(&store, "id", 1), IfExists::Error, RoleId::FIRST).unwrap();
+        let id = TableId(table(&store).id);
+        for _ in 0..100 {
+            store.append(id, rows(&store, "id", 1)).unwrap();
+        }
+        let log = store.location(id).join("_delta_log");
+        let last = fs::read_to_string(log.join("_last_checkpoint")).unwrap();
+        assert_eq!(last, "{\"size\":102,\"version\":100}");
+        assert!(fs::metadata(log.join(format!("{:020}.checkpoint.parquet", 100))).unwrap().len() > 0);
+    }
+}

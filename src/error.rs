@@ -27,6 +27,8 @@ pub enum Kind {
     UnknownRole,
     /// A foreign server, or a mapping of its users.
     UnknownServer,
+    /// A constraint, or another thing that belongs to a table.
+    UnknownObject,
     /// A prepared statement, portal or savepoint of that name does not exist.
     UnknownStatement,
     UnknownPortal,
@@ -122,6 +124,7 @@ impl Kind {
             Kind::UnknownColumn => "42703",
             Kind::UnknownFunction => "42883",
             Kind::UnknownModel | Kind::UnknownSetting | Kind::UnknownRole | Kind::UnknownServer => "42704",
+            Kind::UnknownObject => "42704",
             Kind::UnknownSchema => "3F000",
             Kind::UnknownDatabase => "3D000",
             Kind::UnknownStatement => "26000",

@@ -126,7 +126,7 @@ fn next_statement(account: &mut Account, writer: i64, random: &mut StdRng) -> (S
         }
         8 => {
             account.next += 3;
-            (n..n + 3).for_each(|n| drop(after.insert(n, 2)));
+            after.extend((n..n + 3).map(|n| (n, 2)));
             format!("INSERT INTO ledger SELECT {writer}, value, 2 FROM generate_series({n}, {n} + 2)")
         }
         _ => {

@@ -72,7 +72,7 @@ const SAME: &[(&str, &str)] = &[
     ("SELECT id FROM customers WHERE name = 'o''Neil6' OR name = 'a\\b0' OR name = '客户5'", "'o''Neil6'"),
     ("SELECT id FROM customers WHERE name IS NULL AND vip", "IS NULL"),
     ("SELECT id FROM customers WHERE NOT vip OR name IS NOT NULL", "NOT"),
-    ("SELECT id FROM customers WHERE id IN (1, 5, 9, 1000) AND id NOT IN (5, 6)", " IN ("),
+    ("SELECT id FROM customers WHERE id IN (1, 5, 9, 1000) AND id NOT IN (5, 6)", "\"id\" = 1000"),
     ("SELECT id FROM customers WHERE name IN ('bob2', 'Zoë4', NULL)", "'Zoë4'"),
     ("SELECT name FROM customers WHERE key = 'c4ca4238-a0b9-2382-0dcc-509a6f75849b'", "::uuid)"),
     ("SELECT name FROM customers WHERE key = 'C4CA4238-A0B9-2382-0DCC-509A6F75849B'", "::text"),

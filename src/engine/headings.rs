@@ -85,8 +85,8 @@ impl Headings {
 }
 
 /// Gives names of their own to columns that any query inside has twice: nobody can name them, and clients see only those
-/// of the query around it. `from` is the depth of the first query that may be changed: what CREATE TABLE AS and INSERT read
-/// is of depth 1, and names the columns of the table.
+/// of the query around it. `from` is the depth of the first query that may be changed: what CREATE TABLE AS reads is of
+/// depth 1, and names the columns of the table.
 pub fn tell_apart(inside: &mut impl VisitMut, from: usize) {
     struct TellApart {
         from: usize,
@@ -156,6 +156,8 @@ fn planned_name(expr: &Expr) -> String {
     match expr {
         Expr::Cast { expr, .. } | Expr::Nested(expr) => planned_name(expr),
         Expr::Identifier(name) => folded(name),
+        // The planner calls them all the same.
+        Expr::Subquery(_) => "(<subquery>)".to_owned(),
         other => other.to_string(),
     }
 }

@@ -12,16 +12,13 @@ use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, Relati
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement as Sql;
 use datafusion::sql::sqlparser::ast::{self, Ident, TableAlias, TableFactor};
-use datafusion::sql::sqlparser::parser::Parser;
 use futures::FutureExt;
 
 use crate::engine::catalog::CATALOG;
-use crate::engine::dialect::DIALECT;
 use crate::engine::fitted::must_get_model;
 use crate::engine::guarded::{Note, Says};
 use crate::engine::identity::Identity;
 use crate::engine::rights::{Rights, quoted};
-use crate::engine::statement::syntax;
 use crate::engine::statements::CreateModel;
 use crate::engine::versions::{self, Wanted};
 use crate::error::{Error, Kind, Result};
@@ -221,9 +218,12 @@ impl Context<'_> {
         }
     }
 
+    /// Plans a query of ours. Its tables are looked up here: the query around it was searched for names before.
     fn sql(&mut self, query: &str) -> Result<LogicalPlan> {
-        let parsed = Parser::new(&DIALECT).try_with_sql(query).and_then(|mut parser| parser.parse_query());
-        self.query(*parsed.map_err(syntax)?)
+        let kept = self.planner.kept.get().ok_or_else(|| Error::internal("a table was read before the start"))?;
+        // Tables are found in memory: nothing waits.
+        let planned = kept.create_logical_plan(query).now_or_never();
+        Ok(planned.ok_or_else(|| Error::internal("planning a version of a table waits"))??)
     }
 }
 

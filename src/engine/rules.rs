@@ -4,8 +4,10 @@
 //! sees them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable};
@@ -77,7 +79,11 @@ pub(super) fn validate(state: &SessionState, rules: &Rules, columns: &Schema) ->
             let message = format!("the default of column \"{column}\" cannot be used: {error}");
             Error { message, ..error }.hint("a default reads no columns and no tables")
         })?;
-        expr.cast_to(field.data_type(), &DFSchema::empty())?;
+        let value = expr.cast_to(field.data_type(), &DFSchema::empty())?;
+        let (one_row, none) = (RecordBatchOptions::new().with_row_count(Some(1)), Arc::new(Schema::empty()));
+        let one_row = RecordBatch::try_new_with_options(none, Vec::new(), &one_row)?;
+        // A value that is none of the type is refused now, not when it is first needed.
+        state.create_physical_expr(value, &DFSchema::empty())?.evaluate(&one_row)?;
     }
     let schema = DFSchema::try_from(columns.clone())?;
     for (name, text) in &rules.checks {

@@ -419,6 +419,11 @@ fn headings(sql: &mut Sql) -> Headings {
                 headings::tell_apart(query.as_mut(), 1);
                 headings
             }
+            // What an INSERT reads goes by its places.
+            insert @ ast::Statement::Insert(_) => {
+                headings::tell_apart(insert, 1);
+                Headings::default()
+            }
             other => {
                 headings::tell_apart(other, 2);
                 Headings::default()

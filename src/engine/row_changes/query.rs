@@ -86,7 +86,9 @@ pub(super) fn insert(session: &Session, insert: &mut ast::Insert) -> Result<(Row
         true => (0..fields.len()).collect(),
         false => insert.columns.iter().map(|name| column_named(&relation, name)).collect::<Result<_>>()?,
     };
-    twice(given.iter().copied(), &relation)?;
+    if let Some(column) = given_twice(given.iter().copied(), &relation) {
+        return Err(Error::new(Kind::DuplicateColumn, format!("column \"{column}\" specified more than once")));
+    }
     let mut source = match insert.source.take() {
         Some(source) => *source,
         // DEFAULT VALUES
@@ -177,20 +179,18 @@ pub(super) fn assignments(relation: &Relation, given: &mut [Assignment]) -> Resu
             }
         }
     }
-    twice(assigned.iter().map(|(at, _)| *at), relation)?;
+    if let Some(column) = given_twice(assigned.iter().map(|(at, _)| *at), relation) {
+        return Err(Error::new(Kind::Syntax, format!("multiple assignments to same column \"{column}\"")));
+    }
     assigned.sort_by_key(|(at, _)| *at);
     Ok(assigned)
 }
 
-fn twice(columns: impl Iterator<Item = usize>, relation: &Relation) -> Result<()> {
+/// The first column that is among them more than once.
+fn given_twice(columns: impl Iterator<Item = usize>, relation: &Relation) -> Option<&str> {
     let mut seen = HashSet::new();
-    for at in columns {
-        if !seen.insert(at) {
-            let message = format!("column \"{}\" is given more than once", relation.columns.field(at).name());
-            return Err(Error::new(Kind::DuplicateColumn, message));
-        }
-    }
-    Ok(())
+    let mut columns = columns;
+    columns.find(|at| !seen.insert(*at)).map(|at| relation.columns.field(at).name().as_str())
 }
 
 /// Which column of the table a name means; it may have the table's name before it.

@@ -174,7 +174,7 @@ impl AlterTable {
                 if !shape.drop_check(&name) {
                     let message = format!("constraint \"{name}\" of relation \"{}\" does not exist", shape.table());
                     if !if_exists {
-                        return Err(Error::new(Kind::UnknownStatement, message));
+                        return Err(Error::new(Kind::UnknownObject, message));
                     }
                     run.notice(format!("{message}, skipping"));
                 }

@@ -102,7 +102,7 @@ impl Function for TableChanges {
                 ("version", "the version that did it"),
                 ("<columns>", "of the table"),
             ],
-            example: "SELECT change_type, count(*) FROM table_changes('customers', from_version => 1) GROUP BY change_type",
+            example: "SELECT change_type, count(*) FROM table_changes('customers', from_version => 0) GROUP BY change_type",
         }
     }
 

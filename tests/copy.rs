@@ -154,6 +154,23 @@ async fn files_in_may_be_written_in_many_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_are_held_to_the_rules_of_their_table() {
+    let server = TestServer::start().await;
+    let connection = server.connect().await;
+    let client = &connection.client;
+    connection.run("CREATE TABLE t (id int, kind text DEFAULT 'no ' || 'kind', n int CHECK (n > 0))").await;
+    copy_in(client, "COPY t (id) FROM STDIN", b"1\n2\n").await.unwrap();
+    copy_in(client, "COPY t (n, kind) FROM STDIN", b"5\t\\N\n").await.unwrap();
+    assert_eq!(
+        text(client, "COPY (SELECT * FROM t ORDER BY id) TO STDOUT").await,
+        "1\tno kind\t\\N\n2\tno kind\t\\N\n\\N\t\\N\t5\n"
+    );
+    let error = refused(client, "COPY t (n) FROM STDIN", b"1\n0\n").await;
+    assert_eq!(error.code().code(), "23514");
+    assert_eq!(connection.value("SELECT count(*) FROM t").await, "3");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_error_in_a_file_says_where_and_leaves_nothing() {
     let server = TestServer::start().await;
     let connection = server.connect().await;

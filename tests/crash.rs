@@ -154,8 +154,9 @@ async fn train(connection: Connection, versions: Arc<Mutex<usize>>) {
 
 async fn verify(connection: &Connection, accounts: &[Arc<Mutex<Account>>], models: &Mutex<usize>, round: u64) {
     for (writer, account) in (0..WRITERS).zip(accounts) {
-        let account = &mut *account.lock().unwrap();
         let rows = rows(connection, &format!("SELECT n, v FROM ledger WHERE writer = {writer}")).await;
+        let copy = self::rows(connection, &format!("SELECT n, v FROM copy_{writer}")).await;
+        let account = &mut *account.lock().unwrap();
         let under_way = account.under_way.take();
         assert!(
             rows == account.rows || Some(&rows) == under_way.as_ref(),
@@ -163,7 +164,6 @@ async fn verify(connection: &Connection, accounts: &[Arc<Mutex<Account>>], model
             account.rows
         );
         account.rows = rows;
-        let copy = self::rows(connection, &format!("SELECT n, v FROM copy_{writer}")).await;
         let under_way = account.copy_under_way.take();
         assert!(copy == account.copy || Some(&copy) == under_way.as_ref(), "round {round}, copy of writer {writer}");
         account.copy = copy;

@@ -4,11 +4,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
-use datafusion::arrow::array::new_null_array;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::catalog::streaming::StreamingTable;
-use datafusion::common::TableReference;
+use datafusion::common::{ScalarValue, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -20,7 +19,7 @@ use futures::{StreamExt, stream};
 use tokio::sync::mpsc;
 
 use crate::engine::session::lock;
-use crate::engine::{Run, Session};
+use crate::engine::{Run, Session, rules};
 use crate::error::{Error, Kind, Result};
 use crate::storage::LakeTable;
 
@@ -130,10 +129,21 @@ impl CopyIn {
         let fields = self.table.relation().columns.fields().iter();
         let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let file = File { schema: Arc::clone(&schema), places: self.places, rows: Mutex::new(Some(rows)) };
+        let relation = self.table.relation();
+        let mut columns = Vec::with_capacity(self.places.len());
+        for (place, field) in self.places.iter().zip(schema.fields()) {
+            columns.push(match (place, relation.rules.defaults.get(field.name())) {
+                (Some(at), _) => Column::File(*at),
+                (None, Some(text)) => Column::Value(rules::value_now(session, text, field.data_type()).await?),
+                (None, None) => Column::Value(ScalarValue::try_from(field.data_type())?),
+            });
+        }
+        let checks = rules::checks(&session.context.state(), relation)?;
+        let table = LakeTable::new(Arc::clone(&session.engine.store), relation.clone())?.with_checks(checks);
+        let file = File { schema: Arc::clone(&schema), columns: columns.into(), rows: Mutex::new(Some(rows)) };
         let file = StreamingTable::try_new(schema, vec![Arc::new(file)])?;
         let scan = LogicalPlanBuilder::scan("copied", provider_as_source(Arc::new(file)), None)?.build()?;
-        let table = provider_as_source(self.table);
+        let table = provider_as_source(Arc::new(table));
         let insert = LogicalPlanBuilder::insert_into(scan, self.into, table, InsertOp::Append)?.build()?;
         match insert {
             LogicalPlan::Dml(insert) => session.write(insert, run).await,
@@ -145,10 +155,18 @@ impl CopyIn {
 /// Rows of a file, its end, or why it has none.
 pub type Piece = Result<Option<RecordBatch>>;
 
+/// Where a column of the table comes from.
+enum Column {
+    /// From the file, which has it there.
+    File(usize),
+    /// The file does not have it.
+    Value(ScalarValue),
+}
+
 /// The rows of a file as a table, which is read once.
 struct File {
     schema: SchemaRef,
-    places: Vec<Option<usize>>,
+    columns: Arc<[Column]>,
     rows: Mutex<Option<mpsc::Receiver<Piece>>>,
 }
 
@@ -158,7 +176,7 @@ impl PartitionStream for File {
     }
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let (schema, places) = (Arc::clone(&self.schema), self.places.clone());
+        let (schema, columns) = (Arc::clone(&self.schema), Arc::clone(&self.columns));
         let mut rows = lock(&self.rows).take();
         let cut = || Error::internal("the file was left before its end");
         let batches = stream::poll_fn(move |cx| match &mut rows {
@@ -172,20 +190,20 @@ impl PartitionStream for File {
             None => Poll::Ready(None),
         });
         let whole = batches.map(move |batch| {
-            batch.and_then(|batch| completed(&batch, &schema, &places)).map_err(DataFusionError::from)
+            batch.and_then(|batch| completed(&batch, &schema, &columns)).map_err(DataFusionError::from)
         });
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), whole))
     }
 }
 
-/// The rows with all columns of the table; those that the file does not have are NULL.
-fn completed(batch: &RecordBatch, schema: &SchemaRef, places: &[Option<usize>]) -> Result<RecordBatch> {
-    let columns = schema.fields().iter().zip(places).map(|(field, place)| match place {
-        Some(at) => Arc::clone(batch.column(*at)),
-        None => new_null_array(field.data_type(), batch.num_rows()),
+/// The rows with all columns of the table; those that the file does not have are as their defaults say, or NULL.
+fn completed(batch: &RecordBatch, schema: &SchemaRef, columns: &[Column]) -> Result<RecordBatch> {
+    let columns = columns.iter().map(|column| match column {
+        Column::File(at) => Ok(Arc::clone(batch.column(*at))),
+        Column::Value(value) => Ok(value.to_array_of_size(batch.num_rows())?),
     });
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns.collect(), &options)?)
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns.collect::<Result<_>>()?, &options)?)
 }
 
 impl fmt::Debug for File {

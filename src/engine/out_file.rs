@@ -109,7 +109,7 @@ impl Drop for OutFile {
 enum Writer {
     Parquet(Box<ArrowWriter<File>>),
     Json(datafusion::arrow::json::Writer<File, LineDelimited>),
-    Arrow(FileWriter<File>),
+    Arrow(Box<FileWriter<File>>),
 }
 
 impl Writer {
@@ -124,7 +124,7 @@ impl Writer {
             }
             // A column that is always NULL is one of the file's, too.
             Format::Json => Self::Json(WriterBuilder::new().with_explicit_nulls(true).build(file)),
-            Format::Arrow => Self::Arrow(FileWriter::try_new(file, schema)?),
+            Format::Arrow => Self::Arrow(Box::new(FileWriter::try_new(file, schema)?)),
             Format::Csv | Format::Avro => {
                 return Err(Error::unsupported(format!("files of {} are not written so", format.name())));
             }

@@ -236,7 +236,7 @@ impl Scope<'_> {
         if let Some(otherwise) = &case.else_expr {
             sql.push_str(&format!(" ELSE {}", self.value(otherwise)?));
         }
-        Some(Written { sql: format!("{sql} END)::{}", of.sql()), of }).map(bracketed)
+        Some(bracketed(Written { sql: format!("{sql} END)::{}", of.sql()), of }))
     }
 
     /// A value among others of its type.

@@ -22,7 +22,7 @@ pub use self::rejects::OnError;
 use self::rejects::Rejects;
 use crate::engine::definitions::resolve;
 use crate::engine::session::Session;
-use crate::engine::{Engine, Run};
+use crate::engine::{Engine, Run, rules};
 use crate::error::{Error, Kind, Result};
 use crate::storage::{IfExists, RelationKind, RoleId, TableWriter, check_footer};
 
@@ -89,6 +89,9 @@ impl Import {
             _ => Source::open(&session.context, first).await?.columns(),
         };
         let mut writer = store.writer(Arc::clone(&columns))?;
+        if let (Some(relation), Some(_)) = (&there, table) {
+            writer = writer.with_checks(rules::checks(&session.context.state(), relation)?);
+        }
         let mut rejects = Rejects::new(&store, &name.schema, &name.table);
         for file in &self.files {
             let load = Load { file, columns: &columns, run, progress };

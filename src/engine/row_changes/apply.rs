@@ -77,7 +77,7 @@ struct Job {
 }
 
 impl Job {
-    /// INSERT … RETURNING: rows go to the writer as they come; what is returned is kept.
+    /// INSERT: rows go to the writer as they come; what is returned is kept.
     async fn insert(&self, spec: &RowChange, plan: LogicalPlan) -> Result<Outcome> {
         let columns = Arc::clone(&self.relation.columns);
         let n = columns.fields().len();
@@ -90,13 +90,17 @@ impl Job {
         while let Some(batch) = rows.next().await {
             let batch = batch?;
             writer.write(&part(&batch, 0..n, &columns)?)?;
+            if spec.returning.is_none() {
+                continue;
+            }
             let kept = part(&batch, n..batch.num_columns(), &returned_schema)?;
             grow(&mut reserved, spec, kept.get_array_memory_size())?;
             returned.push(kept);
         }
         let rows = ChangedRows { inserted: writer.rows(), ..ChangedRows::default() };
         self.commit(spec, Replaces::Nothing, rows, writer)?;
-        Ok(Outcome { rows, returned: Some(concat_batches(&returned_schema, &returned)?) })
+        let returned = spec.returning.map(|_| concat_batches(&returned_schema, &returned));
+        Ok(Outcome { rows, returned: returned.transpose()? })
     }
 
     /// All others: what the query says is collected, then the files with such rows are written anew.

@@ -66,7 +66,9 @@ impl RowChange {
         let (change, query) = match statement.as_mut() {
             ast::Statement::Delete(delete) => query::delete(session, delete)?,
             ast::Statement::Update(update) => query::update(session, update)?,
-            ast::Statement::Insert(insert) if insert.returning.is_some() => query::insert(session, insert)?,
+            ast::Statement::Insert(insert) if insert.returning.is_some() || query::reads_values(insert) => {
+                query::insert(session, insert)?
+            }
             ast::Statement::Merge(merge) => merge::query(session, merge)?,
             _ => return Ok(None),
         };

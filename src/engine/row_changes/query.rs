@@ -1,11 +1,12 @@
-//! DELETE, UPDATE and INSERT … RETURNING as queries.
+//! DELETE, UPDATE and INSERT … RETURNING as queries, and those INSERTs that DataFusion's planner gets wrong.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::sql::sqlparser::ast::{
     self, Assignment, AssignmentTarget, Expr, FromTable, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem,
-    SetExpr, TableAlias, TableFactor, TableObject, TableWithJoins, UpdateTableFromKind, Value,
+    SetExpr, TableAlias, TableFactor, TableObject, TableWithJoins, UpdateTableFromKind, Value, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 
@@ -136,9 +137,26 @@ pub(super) fn insert(session: &Session, insert: &mut ast::Insert) -> Result<(Row
     let mut outer = over(inner, &alias)?;
     let value = |(at, field): (usize, &FieldRef)| named(column(&alias, field.name()), &value_name(at));
     outer.projection = fields.iter().enumerate().map(value).collect();
-    let items = insert.returning.take().unwrap_or_default();
-    let returning = returning(&mut outer, items, &relation, &alias);
-    Ok((change(&relation, What::Insert, Some(returning)), in_query(outer)))
+    let items = insert.returning.take();
+    let returning = items.map(|items| returning(&mut outer, items, &relation, &alias));
+    Ok((change(&relation, What::Insert, returning), in_query(outer)))
+}
+
+/// Whether a query that an INSERT reads has VALUES inside, which the planner of INSERT would take for rows of the table.
+pub(super) fn reads_values(insert: &ast::Insert) -> bool {
+    struct Inside(usize);
+    impl Visitor for Inside {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+            self.0 += 1;
+            match query.body.as_ref() {
+                SetExpr::Values(_) if self.0 > 1 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    insert.on.is_none() && !insert.overwrite && insert.source.visit(&mut Inside(0)).is_break()
 }
 
 pub(super) fn change(relation: &Relation, what: What, returning: Option<usize>) -> RowChange {

@@ -24,6 +24,9 @@ fn small_files(relation: &Relation) -> Vec<DataFile> {
     relation.files.iter().filter(is_small).cloned().collect()
 }
 
+/// Where rows come one by one all day, so many files of earlier versions are kept, whatever their age.
+const MOST_EARLIER_FILES: usize = 10_000;
+
 impl Engine {
     /// Compacts a table in the background if it has many small files, and nobody is at it already.
     pub(super) fn tidy(self: &Arc<Self>, table: TableId) {
@@ -35,6 +38,7 @@ impl Engine {
         let store = Arc::clone(&self.store);
         let work = async move {
             let done = compact(&store, table, &state, &CancellationToken::new()).await;
+            let kept = store.vacuum_down_to(table, MOST_EARLIER_FILES);
             if let Some(engine) = engine.upgrade() {
                 lock(&engine.tidied).remove(&table);
             }
@@ -42,6 +46,9 @@ impl Engine {
                 Ok(Some((from, to))) => tracing::debug!(%table, from, to, "small files were compacted"),
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%table, %error, "small files could not be compacted"),
+            }
+            if let Err(error) = kept {
+                tracing::warn!(%table, %error, "files of earlier versions could not be deleted");
             }
         };
         match self.work() {

@@ -125,23 +125,20 @@ impl Store {
     /// that somebody reads stay until they have been read.
     pub fn vacuum(&self, table: TableId, before: i64) -> Result<Vacuumed> {
         self.catalog.commit(|tx| {
-            let relation = self.table(table)?;
             let sql = "SELECT max(version) FROM table_versions WHERE table_id = ?1 AND committed <= ?2";
             let last: Option<i64> = tx.query_row(sql, params![table.0, before], |row| row.get(0))?;
-            let last = last.map_or(0, i64::cast_unsigned);
-            let is_gone = |file: &&DataFile| file.removed.is_some_and(|removed| removed <= last);
-            let gone: Vec<&DataFile> = relation.past.iter().filter(is_gone).collect();
-            let vacuumed = Vacuumed { files: gone.len(), bytes: gone.iter().map(|file| file.bytes).sum() };
-            let Some(readable_from) = gone.iter().filter_map(|file| file.removed).max() else {
-                return Ok((vacuumed, vec![]));
-            };
-            for file in gone {
-                let sql = "DELETE FROM table_files WHERE table_id = ?1 AND name = ?2";
-                tx.execute(sql, params![table.0, file.name()])?;
-            }
-            let sql = "UPDATE relations SET readable_from = ?2 WHERE id = ?1";
-            tx.execute(sql, params![table.0, readable_from.cast_signed()])?;
-            Ok((vacuumed, vec![Touched::Relation(relation.schema, relation.name)]))
+            delete_past(tx, self.table(table)?, last.map_or(0, i64::cast_unsigned))
+        })
+    }
+
+    /// Deletes files of the earliest versions until no more than so many are left that only earlier versions need.
+    pub fn vacuum_down_to(&self, table: TableId, files: usize) -> Result<Vacuumed> {
+        self.catalog.commit(|tx| {
+            let relation = self.table(table)?;
+            let mut removed: Vec<u64> = relation.past.iter().filter_map(|file| file.removed).collect();
+            removed.sort_unstable();
+            let last = removed.len().checked_sub(files + 1).map_or(0, |at| removed[at]);
+            delete_past(tx, relation, last)
         })
     }
 
@@ -219,6 +216,23 @@ fn conflict(table: &Relation) -> Error {
     let name = display_name(&table.schema, &table.name);
     Error::new(Kind::Conflict, format!("could not change table \"{name}\": somebody else changed it at the same time"))
         .hint("run the statement again")
+}
+
+/// Takes the names from files that only versions before `last` need.
+fn delete_past(tx: &Transaction<'_>, table: Relation, last: u64) -> Result<(Vacuumed, Vec<Touched>)> {
+    let is_gone = |file: &&DataFile| file.removed.is_some_and(|removed| removed <= last);
+    let gone: Vec<&DataFile> = table.past.iter().filter(is_gone).collect();
+    let vacuumed = Vacuumed { files: gone.len(), bytes: gone.iter().map(|file| file.bytes).sum() };
+    let Some(readable_from) = gone.iter().filter_map(|file| file.removed).max() else {
+        return Ok((vacuumed, vec![]));
+    };
+    for file in gone {
+        let sql = "DELETE FROM table_files WHERE table_id = ?1 AND name = ?2";
+        tx.execute(sql, params![table.id, file.name()])?;
+    }
+    let sql = "UPDATE relations SET readable_from = ?2 WHERE id = ?1";
+    tx.execute(sql, params![table.id, readable_from.cast_signed()])?;
+    Ok((vacuumed, vec![Touched::Relation(table.schema, table.name)]))
 }
 
 /// Writes the row that says how a version came about. Its time is after that of the version before.

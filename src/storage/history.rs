@@ -32,11 +32,16 @@ pub enum Moment {
 impl Store {
     /// The versions of a table, the first one first.
     pub fn history(&self, table: TableId) -> Result<Vec<TableVersion>> {
+        self.history_from(table, 0)
+    }
+
+    /// The same from a version on.
+    pub(super) fn history_from(&self, table: TableId, version: u64) -> Result<Vec<TableVersion>> {
         self.catalog.read(|db| {
             let sql = "SELECT version, operation, committed, inserted, updated, deleted
-                       FROM table_versions WHERE table_id = ?1 ORDER BY version";
+                       FROM table_versions WHERE table_id = ?1 AND version >= ?2 ORDER BY version";
             let mut query = db.prepare(sql)?;
-            let rows = query.query_map([table.0], |row| {
+            let rows = query.query_map(params![table.0, version.cast_signed()], |row| {
                 let count = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
                 Ok(TableVersion {
                     version: count(0)?,
@@ -197,6 +202,7 @@ mod tests {
         let id = changed(&store);
         let history = store.history(id).unwrap();
         assert_eq!(store.vacuum(id, history[1].committed).unwrap().files, 0);
+        assert_eq!(store.vacuum_down_to(id, 3).unwrap().files, 0);
         assert_eq!(store.vacuum(id, history[2].committed).unwrap().files, 1);
         assert_eq!(store.at(&table(&store), Moment::Version(2)).unwrap_err().kind, Kind::Invalid);
         assert_eq!([3, 4].map(|version| rows_at(&store, version)), [5, 5]);

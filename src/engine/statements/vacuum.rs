@@ -44,7 +44,8 @@ impl statement::Grammar for Grammar {
     fn doc(&self) -> &'static str {
         "Deletes files that only versions from before the last seven days need, or from before the time that RETAIN gives: \
          these versions cannot be read any more. Without a name it does so in all tables of the role. ANALYZE is accepted \
-         and does nothing: what is known of the values is kept with each file."
+         and does nothing: what is known of the values is kept with each file. Of a table that is compacted in the background \
+         the server keeps at most 10000 files of earlier versions."
     }
 
     fn syntax(&self) -> &'static str {

@@ -59,7 +59,7 @@ impl Store {
             None => next_version(&log)?,
         };
         if next <= relation.version {
-            for version in self.history_from(table, next, relation.version)? {
+            for version in self.unpublished(table, next, relation.version)? {
                 self.write_version(relation, &log, &version)?;
             }
             published.insert(table, relation.version);
@@ -68,7 +68,8 @@ impl Store {
     }
 
     fn write_version(&self, relation: &Relation, log: &Path, version: &Published) -> Result<()> {
-        let columns = self.columns_at(TableId(relation.id), version.number)?;
+        // The first one only says what the second one is made of.
+        let columns = self.columns_at(TableId(relation.id), version.number.max(1))?;
         let columns = columns.unwrap_or_else(|| Arc::clone(&relation.columns));
         let lines = actions::of(relation, &columns, version);
         write_whole(log, &file_name(version.number, "json"), lines.as_bytes())?;
@@ -80,8 +81,8 @@ impl Store {
 
     /// The versions to publish, from `next` on. Those that the catalog knows nothing of, the first of them with number 0,
     /// which only says that there is a table, have no facts.
-    fn history_from(&self, table: TableId, next: u64, last: u64) -> Result<Vec<Published>> {
-        let mut known = self.history(table)?.into_iter().filter(|version| version.version >= next).peekable();
+    fn unpublished(&self, table: TableId, next: u64, last: u64) -> Result<Vec<Published>> {
+        let mut known = self.history_from(table, next)?.into_iter().peekable();
         Ok((next..=last)
             .map(|number| Published { number, facts: known.next_if(|version| version.version == number) })
             .collect())

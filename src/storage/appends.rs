@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use datafusion::arrow::datatypes::SchemaRef;
 use rusqlite::{Transaction, params};
 
 use super::catalog::{Relation, TableId, Touched};
-use super::changes::{ChangedRows, record_version, same_columns};
+use super::changes::{ChangedRows, must_fit, record_version};
 use super::store::Store;
 use super::writer::{NewFile, TableWriter};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
 #[derive(Default)]
 pub(super) struct Appends {
@@ -27,7 +28,7 @@ struct Append {
     table: TableId,
     rows: u64,
     files: Vec<NewFile>,
-    columns: datafusion::arrow::datatypes::SchemaRef,
+    columns: SchemaRef,
     outcome: Arc<Mutex<Option<Result<()>>>>,
 }
 
@@ -37,7 +38,7 @@ impl Store {
         let (rows, columns) = (writer.rows(), Arc::clone(writer.schema()));
         let files = writer.into_files()?;
         if files.is_empty() {
-            self.table(table)?;
+            must_fit(&columns, &self.table(table)?)?;
             return Ok(0);
         }
         let outcome = Arc::default();
@@ -57,14 +58,10 @@ impl Store {
         let mut outcomes = Vec::with_capacity(together.len());
         let mut by_table: BTreeMap<TableId, Vec<Append>> = BTreeMap::new();
         for append in together {
-            match self.table(append.table) {
-                Ok(relation) if same_columns(&append.columns, &relation.columns) => {
+            match self.table(append.table).and_then(|relation| must_fit(&append.columns, &relation)) {
+                Ok(()) => {
                     outcomes.push((Arc::clone(&append.outcome), append.table));
                     by_table.entry(append.table).or_default().push(append);
-                }
-                Ok(relation) => {
-                    let message = format!("table \"{}\" has other columns than the rows written to it", relation.name);
-                    *lock(&append.outcome) = Some(Err(Error::new(Kind::WrongType, message)));
                 }
                 Err(error) => *lock(&append.outcome) = Some(Err(error)),
             }

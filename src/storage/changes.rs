@@ -87,9 +87,9 @@ impl Store {
                 return Err(conflict(&old));
             }
             let new_columns = becomes.as_ref().map(|becomes| Arc::clone(&becomes.columns));
-            if !same_columns(&columns, new_columns.as_ref().unwrap_or(&old.columns)) {
-                let message = format!("table \"{}\" has other columns than the rows written to it", old.name);
-                return Err(Error::new(Kind::WrongType, message));
+            match &new_columns {
+                Some(new) => must_fit(&columns, &Relation { columns: Arc::clone(new), ..old.clone() })?,
+                None => must_fit(&columns, &old)?,
             }
             let gone = gone(&old, replaces)?;
             if files.is_empty() && gone.is_empty() && becomes.is_none() {
@@ -263,8 +263,19 @@ pub(super) fn record_version(
     Ok(())
 }
 
+/// Rows with these columns can only be those of a table that has them, too.
+pub(super) fn must_fit(columns: &Schema, table: &Relation) -> Result<()> {
+    match same_columns(columns, &table.columns) {
+        true => Ok(()),
+        false => {
+            let message = format!("table \"{}\" has other columns than the rows written to it", table.name);
+            Err(Error::new(Kind::WrongType, message))
+        }
+    }
+}
+
 /// The same names, types and NOT NULLs; what the metadata says does not matter to the rows.
-pub(super) fn same_columns(a: &Schema, b: &Schema) -> bool {
+fn same_columns(a: &Schema, b: &Schema) -> bool {
     a.fields().len() == b.fields().len()
         && a.fields()
             .iter()

@@ -248,6 +248,40 @@ async fn a_delta_table_is_what_its_log_says() {
     assert!(code == "42809" && message.contains("is a Delta table"), "{code} {message}");
 }
 
+/// By its log, a checkpoint of it included: every type, and rows that were changed and taken away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_tables_are_delta_tables() {
+    let server = TestServer::start().await;
+    let connection = server.connect().await;
+    connection
+        .run(
+            "CREATE TABLE t (id int, name text, at timestamp, tz timestamptz, born date, n numeric(10, 2), ok boolean,
+                             list int[], bytes bytea, price real);
+             INSERT INTO t SELECT value, 'n ' || value, '2024-02-29 10:00:00.123456'::timestamp + value * INTERVAL '1 day',
+                 '2024-02-29 10:00:00+02'::timestamptz, '2024-02-29'::date, 1.25, value % 2 = 0, ARRAY[1, value],
+                 '\\x00ff'::bytea, 0.5 FROM generate_series(1, 20) AS g (value);
+             UPDATE t SET name = NULL, n = -n WHERE id % 7 = 0;
+             DELETE FROM t WHERE id > 15",
+        )
+        .await;
+    let location = connection.value("SELECT location FROM ml.tables WHERE table_name = 't'").await;
+    connection.run(&format!("CREATE EXTERNAL TABLE others STORED AS DELTA LOCATION '{location}'")).await;
+    let both = ["t", "others"].map(|table| format!("SELECT * FROM {table} ORDER BY id, name"));
+    let [ours, theirs] = both.each_ref().map(|sql| rows(&connection, sql));
+    let (ours, theirs) = (ours.await, theirs.await);
+    assert_eq!(ours, theirs);
+    assert!(ours.contains("n 15") && !ours.contains("n 16"), "{ours}");
+    for n in 0..110 {
+        connection.run(&format!("INSERT INTO t (id, name) VALUES ({n}, 'late')")).await;
+    }
+    let log = Path::new(&location).join("_delta_log");
+    assert!(log.join("_last_checkpoint").exists());
+    // Without what is before the checkpoint nothing can be read but by it.
+    std::fs::remove_file(log.join(format!("{:020}.json", 0))).unwrap();
+    let [ours, theirs] = both.each_ref().map(|sql| rows(&connection, sql));
+    assert_eq!(ours.await, theirs.await);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_are_for_superusers() {
     let (server, dir) = (TestServer::start().await, folder(&[("a.csv", "id,secret\n1,x\n")]));

@@ -129,9 +129,8 @@ impl Schema {
         let mut defaults = HashMap::new();
         let behind = match &relation.kind {
             RelationKind::Table(_) => {
-                let table = LakeTable::new(Arc::clone(&self.store), relation.clone())?;
                 defaults = rules::defaults(self.planner()?, &relation)?;
-                Behind::Table(Arc::new(table.with_checks(rules::checks(self.planner()?, &relation)?)))
+                Behind::Table(Arc::new(LakeTable::new(Arc::clone(&self.store), relation.clone())?))
             }
             RelationKind::View { sql } => {
                 let plan = Box::new(self.planner()?.statement_to_plan(parse_sql(sql)?).await?);

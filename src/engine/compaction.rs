@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use datafusion::execution::session_state::SessionState;
-use futures::TryStreamExt;
-use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
 use crate::engine::session::lock;
 use crate::engine::work::not_in_the_way;
 use crate::error::{Error, Kind, Result};
-use crate::storage::{Change, DataFile, LakeTable, Relation, Replaces, Store, TableId};
+use crate::storage::{Change, DataFile, LakeTable, Relation, Replaces, Store, TableId, fill};
 
 /// A file with fewer rows, and fewer bytes, is small.
 const SMALL_ROWS: u64 = 1 << 19;
@@ -19,9 +17,8 @@ const SMALL_BYTES: u64 = 64 << 20;
 /// With so many small files a table is compacted without being asked.
 const MANY: usize = 64;
 
-fn small_files(relation: &Relation) -> Vec<DataFile> {
-    let is_small = |file: &&DataFile| file.rows < SMALL_ROWS && file.bytes < SMALL_BYTES;
-    relation.files.iter().filter(is_small).cloned().collect()
+fn small_files(relation: &Relation) -> impl Iterator<Item = &DataFile> {
+    relation.files.iter().filter(|file| file.rows < SMALL_ROWS && file.bytes < SMALL_BYTES)
 }
 
 /// Where rows come one by one all day, so many files of earlier versions are kept, whatever their age.
@@ -30,14 +27,14 @@ const MOST_EARLIER_FILES: usize = 10_000;
 impl Engine {
     /// Compacts a table in the background if it has many small files, and nobody is at it already.
     pub(super) fn tidy(self: &Arc<Self>, table: TableId) {
-        let has_many = self.store.table(table).is_ok_and(|relation| small_files(&relation).len() >= MANY);
+        let has_many = self.store.table(table).is_ok_and(|relation| small_files(&relation).count() >= MANY);
         if !has_many || !lock(&self.tidied).insert(table) {
             return;
         }
         let (engine, state) = (Arc::downgrade(self), self.base.clone());
         let store = Arc::clone(&self.store);
         let work = async move {
-            let done = compact(&store, table, &state, &CancellationToken::new()).await;
+            let done = compact(&store, table, &state).await;
             let kept = store.vacuum_down_to(table, MOST_EARLIER_FILES);
             if let Some(engine) = engine.upgrade() {
                 lock(&engine.tidied).remove(&table);
@@ -65,11 +62,10 @@ pub(super) async fn compact(
     store: &Arc<Store>,
     table: TableId,
     state: &SessionState,
-    cancel: &CancellationToken,
 ) -> Result<Option<(usize, usize)>> {
     const TRIES: usize = 5;
     for _ in 0..TRIES {
-        match once(store, table, state, cancel).await {
+        match once(store, table, state).await {
             Err(error) if error.kind == Kind::Conflict => {}
             done => return done,
         }
@@ -78,33 +74,18 @@ pub(super) async fn compact(
         .hint("run OPTIMIZE again later"))
 }
 
-async fn once(
-    store: &Arc<Store>,
-    table: TableId,
-    state: &SessionState,
-    cancel: &CancellationToken,
-) -> Result<Option<(usize, usize)>> {
+async fn once(store: &Arc<Store>, table: TableId, state: &SessionState) -> Result<Option<(usize, usize)>> {
     let relation = store.table(table)?;
-    let small = small_files(&relation);
+    let small: Vec<DataFile> = small_files(&relation).cloned().collect();
     if small.len() < 2 {
         return Ok(None);
     }
     let part = Relation { files: small.clone().into(), ..relation };
     let columns = Arc::clone(&part.columns);
     let lake = LakeTable::new(Arc::clone(store), part)?;
-    let mut rows = lake.rows_in_order(state, state.task_ctx()).await?;
-    let mut writer = store.writer(columns)?;
-    while let Some(batch) = rows.try_next().await? {
-        if cancel.is_cancelled() {
-            return Err(Error::cancelled());
-        }
-        writer.write(&batch)?;
-    }
-    let from = small.len();
-    not_in_the_way(|| {
-        writer.finish()?;
-        let to = writer.files();
-        store.change(Change::of_rows(table, "OPTIMIZE", Replaces::Files(small)), writer)?;
-        Ok(Some((from, to)))
-    })
+    let writer = fill(store.writer(columns)?, lake.rows_in_order(state, state.task_ctx()).await?).await?;
+    let (from, to) = (small.len(), writer.files());
+    // No await from here to the answer: what is cancelled has committed nothing.
+    not_in_the_way(|| store.change(Change::of_rows(table, "OPTIMIZE", Replaces::Files(small)), writer))?;
+    Ok(Some((from, to)))
 }

@@ -13,7 +13,7 @@ use futures::FutureExt;
 
 use crate::engine::barrier::Barrier;
 use crate::engine::guarded::{Behind, Guarded, GuardedFiles, Note, Says, SomeColumns};
-use crate::engine::identity;
+use crate::engine::{identity, rules};
 use crate::error::{Error, Kind, Result};
 use crate::functions::asked_model;
 use crate::models::ModelName;
@@ -345,8 +345,10 @@ impl Rights {
         wanted.iter().try_for_each(|privilege| self.must_write(relation, *privilege))?;
         match behind {
             Behind::Table(table) => {
-                let table = Arc::clone(table) as Arc<dyn TableProvider>;
-                Ok(DmlStatement { target: provider_as_source(table), ..write })
+                let planner =
+                    self.planner.get().ok_or_else(|| Error::internal("a table was written before the start"))?;
+                let table = table.as_ref().clone().with_checks(rules::checks(planner, relation)?);
+                Ok(DmlStatement { target: provider_as_source(Arc::new(table)), ..write })
             }
             // Refused as what they are when they are written to.
             Behind::Numbered(_) | Behind::View { .. } | Behind::External(_) | Behind::Foreign { .. } => Ok(write),

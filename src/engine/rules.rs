@@ -28,11 +28,7 @@ pub(super) fn take(sql: &mut Sql) -> Rules {
     let ast::Statement::CreateTable(table) = statement.as_mut() else { return rules };
     let of = table_name(&table.name);
     let add_check = |rules: &mut Rules, name: Option<String>, column: Option<&str>, expr: &ast::Expr| {
-        let base = match column {
-            Some(column) => format!("{of}_{column}_check"),
-            None => format!("{of}_check"),
-        };
-        let name = name.unwrap_or_else(|| free_name(rules, &base));
+        let name = name.unwrap_or_else(|| check_name(rules, &of, column));
         rules.checks.insert(name, expr.to_string());
     };
     for column in &mut table.columns {
@@ -64,10 +60,11 @@ fn table_name(name: &ObjectName) -> String {
     name.0.last().and_then(|part| part.as_ident()).map(folded).unwrap_or_default()
 }
 
-/// The name, or the first one with a number behind it that no CHECK has.
-pub(super) fn free_name(rules: &Rules, base: &str) -> String {
+/// What a CHECK without a name is called, as Postgres has it: the first such name that no other one has.
+pub(super) fn check_name(rules: &Rules, table: &str, column: Option<&str>) -> String {
+    let base = column.map_or_else(|| format!("{table}_check"), |column| format!("{table}_{column}_check"));
     let numbered = (1..).map(|n| format!("{base}{n}"));
-    let mut names = std::iter::once(base.to_owned()).chain(numbered);
+    let mut names = std::iter::once(base.clone()).chain(numbered);
     names.find(|name| !rules.checks.contains_key(name)).unwrap_or_default()
 }
 
@@ -106,6 +103,11 @@ pub(super) fn validate(state: &SessionState, rules: &Rules, columns: &Schema) ->
 
 fn unknown(column: &str) -> Error {
     Error::new(Kind::UnknownColumn, format!("column \"{column}\" does not exist"))
+}
+
+/// A rule as it was written.
+pub(super) fn parsed(text: &str) -> Result<ast::Expr> {
+    Parser::new(&DIALECT).try_with_sql(text).and_then(|mut parser| parser.parse_expr()).map_err(syntax)
 }
 
 fn planned(state: &SessionState, text: &str, schema: &DFSchema) -> Result<Expr> {
@@ -149,7 +151,6 @@ impl Session {
     /// The default of a column, as one would write it.
     pub(super) fn default_of(&self, relation: &Relation, at: usize) -> Result<Option<ast::Expr>> {
         let Some(text) = relation.rules.defaults.get(relation.columns.field(at).name()) else { return Ok(None) };
-        let parsed = Parser::new(&DIALECT).try_with_sql(text).and_then(|mut parser| parser.parse_expr());
-        parsed.map(Some).map_err(syntax)
+        parsed(text).map(Some)
     }
 }

@@ -33,6 +33,7 @@ use super::writer::{Check, TableWriter};
 use crate::error::{Error, Kind, Result};
 
 /// One version of a table. Queries planned on it read that version to their last row, whatever is committed meanwhile.
+#[derive(Clone)]
 pub struct LakeTable {
     store: Arc<Store>,
     relation: Relation,

@@ -1,6 +1,6 @@
 //! Carries a change out: collects what its query says, writes the files anew that have such rows, and commits.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, UInt32Array};
@@ -106,9 +106,8 @@ impl Job {
     /// All others: what the query says is collected, then the files with such rows are written anew.
     async fn rewrite(&self, spec: &RowChange, plan: LogicalPlan) -> Result<Outcome> {
         let mut reserved = self.reservation(spec);
-        let stream = Session::stream(self.state.clone(), plan, &self.cancel).await?;
+        let mut stream = Session::stream(self.state.clone(), plan, &self.cancel).await?;
         let schema = stream.schema();
-        let mut stream = stream;
         let mut batches = Vec::new();
         while let Some(batch) = stream.try_next().await? {
             // Once as it came and once in order.
@@ -209,8 +208,8 @@ struct Patch {
     deleted: Option<BooleanArray>,
     /// For each column of the table its new values, one a row; `None`: it stays.
     values: Vec<Option<ArrayRef>>,
-    /// How many rows of each file it touches.
-    files: BTreeMap<usize, usize>,
+    /// The files that have such rows.
+    files: HashSet<usize>,
     counted: ChangedRows,
 }
 
@@ -235,17 +234,14 @@ impl Patch {
             }
             What::Insert => return Err(Error::internal("an INSERT changes no rows")),
         };
-        let mut files = BTreeMap::new();
-        for row in &rows {
-            *files.entry((row >> ROW_BITS) as usize).or_default() += 1;
-        }
+        let files = rows.iter().map(|row| (row >> ROW_BITS) as usize).collect();
         let gone = deleted.as_ref().map_or(0, BooleanArray::true_count) as u64;
         let counted = ChangedRows { inserted: 0, updated: rows.len() as u64 - gone, deleted: gone };
         Ok(Self { rows, deleted, values, files, counted })
     }
 
     fn touches(&self, file: usize) -> bool {
-        self.files.contains_key(&file)
+        self.files.contains(&file)
     }
 
     /// The batch, whose first row has the number `first`, as it is after the change.
@@ -300,10 +296,7 @@ fn actions(said: &RecordBatch) -> Result<Int64Array> {
 
 /// By the numbers of the rows, each row once.
 fn in_order(said: RecordBatch, spec: &RowChange) -> Result<RecordBatch> {
-    let by_number = |said: &RecordBatch| -> Result<RecordBatch> {
-        Ok(take_record_batch(said, &sort_to_indices(said.column(0), None, None)?)?)
-    };
-    let sorted = by_number(&said)?;
+    let sorted = take_record_batch(&said, &sort_to_indices(said.column(0), None, None)?)?;
     let rows = numbers(&sorted)?.values();
     if rows.windows(2).all(|pair| pair[0] != pair[1]) {
         return Ok(sorted);

@@ -7,8 +7,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::query::{
-    assignments, change, column, column_named, in_query, named, null, number_of, numbered, or_default, skeleton, typed,
-    value_name,
+    assignments, change, column, columns_named, in_query, named, null, number_of, numbered, or_default, skeleton,
+    typed, value_name,
 };
 use super::{Action, RowChange, What};
 use crate::engine::Session;
@@ -137,10 +137,7 @@ fn inserted(session: &Session, insert: ast::MergeInsertExpr, relation: &Relation
     let Some(row) = values.rows.into_iter().next() else {
         return Err(Error::new(Kind::Syntax, "INSERT of a MERGE has no values"));
     };
-    let given: Vec<usize> = match insert.columns.is_empty() {
-        true => (0..fields.len()).collect(),
-        false => insert.columns.iter().map(|name| column_named(relation, name)).collect::<Result<_>>()?,
-    };
+    let given = columns_named(relation, &insert.columns)?;
     if row.content.len() > given.len() || (!insert.columns.is_empty() && row.content.len() < given.len()) {
         let message = format!("INSERT has {} values for {} columns", row.content.len(), given.len());
         return Err(Error::new(Kind::Syntax, message));

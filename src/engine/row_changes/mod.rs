@@ -1,4 +1,4 @@
-//! UPDATE, DELETE, MERGE, TRUNCATE, and INSERT that returns rows.
+//! UPDATE, DELETE, MERGE, and INSERT that returns rows.
 //!
 //! Such a statement becomes a query that says which rows change, by their numbers, and into what. It is planned, checked
 //! and run like any other. Then the files that have such rows are written anew, and one commit puts them in the place of

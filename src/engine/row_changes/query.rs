@@ -83,10 +83,7 @@ pub(super) fn insert(session: &Session, insert: &mut ast::Insert) -> Result<(Row
     let relation = target(session, name, "insert into")?;
     let alias = insert.table_alias.take().map_or_else(|| quoted(&relation.name), |alias| alias.alias);
     let fields = relation.columns.fields();
-    let given: Vec<usize> = match insert.columns.is_empty() {
-        true => (0..fields.len()).collect(),
-        false => insert.columns.iter().map(|name| column_named(&relation, name)).collect::<Result<_>>()?,
-    };
+    let given = columns_named(&relation, &insert.columns)?;
     if let Some(column) = given_twice(given.iter().copied(), &relation) {
         return Err(Error::new(Kind::DuplicateColumn, format!("column \"{column}\" specified more than once")));
     }
@@ -211,8 +208,16 @@ fn given_twice(columns: impl Iterator<Item = usize>, relation: &Relation) -> Opt
     columns.find(|at| !seen.insert(*at)).map(|at| relation.columns.field(at).name().as_str())
 }
 
+/// The columns that an INSERT names; all where it names none.
+pub(super) fn columns_named(relation: &Relation, names: &[ObjectName]) -> Result<Vec<usize>> {
+    match names.is_empty() {
+        true => Ok((0..relation.columns.fields().len()).collect()),
+        false => names.iter().map(|name| column_named(relation, name)).collect(),
+    }
+}
+
 /// Which column of the table a name means; it may have the table's name before it.
-pub(super) fn column_named(relation: &Relation, name: &ObjectName) -> Result<usize> {
+fn column_named(relation: &Relation, name: &ObjectName) -> Result<usize> {
     let column = name.0.last().and_then(|part| part.as_ident()).map(folded).unwrap_or_default();
     relation.columns.index_of(&column).map_err(|_| {
         let message = format!("column \"{column}\" of relation \"{}\" does not exist", relation.name);

@@ -159,7 +159,7 @@ impl Own for Optimize {
         session.rights()?.must_own(&relation)?;
         session.note_write();
         let (store, state) = (Arc::clone(&session.engine.store), session.context.state());
-        let done = session.on_work_threads(run, |cancel| async move { compact(&store, table, &state, &cancel).await });
+        let done = session.on_work_threads(run, |_| async move { compact(&store, table, &state).await });
         match done.await? {
             Some((from, to)) => run.notice(format!("{from} files written into {to}")),
             None => run.notice("there are no small files"),

@@ -13,11 +13,9 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::ExprSchemable;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::sql::sqlparser::ast::{self, visit_expressions, visit_expressions_mut};
-use datafusion::sql::sqlparser::parser::Parser;
 
-use crate::engine::dialect::DIALECT;
 use crate::engine::row_changes::quoted;
-use crate::engine::statement::{folded, syntax};
+use crate::engine::statement::folded;
 use crate::engine::{Session, rules};
 use crate::error::{Error, Kind, Result};
 use crate::storage::{Definition, Relation, Rules};
@@ -178,9 +176,7 @@ impl Shape {
     }
 
     pub(super) fn add_check(&mut self, given: Option<String>, column: Option<&str>, text: &str) {
-        let table = self.table();
-        let base = column.map_or_else(|| format!("{table}_check"), |column| format!("{table}_{column}_check"));
-        let name = given.unwrap_or_else(|| rules::free_name(&self.rules, &base));
+        let name = given.unwrap_or_else(|| rules::check_name(&self.rules, self.table(), column));
         self.rules.checks.insert(name, text.to_owned());
         self.asks_more = true;
     }
@@ -283,13 +279,9 @@ fn stored_type(session: &Session, data_type: &ast::DataType) -> Result<DataType>
     Ok(crate::engine::definitions::stored(&schema).field(0).data_type().clone())
 }
 
-fn parsed(text: &str) -> Result<ast::Expr> {
-    Parser::new(&DIALECT).try_with_sql(text).and_then(|mut parser| parser.parse_expr()).map_err(syntax)
-}
-
 /// Whether a condition names a column.
 fn names(text: &str, column: &str) -> bool {
-    let Ok(expr) = parsed(text) else { return false };
+    let Ok(expr) = rules::parsed(text) else { return false };
     let found = visit_expressions(&expr, |expr| match named_column(expr) {
         Some(ident) if folded(ident) == column => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
@@ -298,7 +290,7 @@ fn names(text: &str, column: &str) -> bool {
 }
 
 fn renamed(text: &str, column: &str, new_name: &str) -> Result<String> {
-    let mut expr = parsed(text)?;
+    let mut expr = rules::parsed(text)?;
     let _ = visit_expressions_mut(&mut expr, |expr| {
         if named_column(expr).is_some_and(|ident| folded(ident) == column) {
             *expr = ast::Expr::Identifier(quoted(new_name));

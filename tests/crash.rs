@@ -74,31 +74,46 @@ async fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged() {
 async fn write(connection: Connection, writer: i64, account: Arc<Mutex<Account>>, round: u64) {
     let mut random = StdRng::seed_from_u64(round * 100 + writer.unsigned_abs());
     loop {
-        let (sql, copies) = next_statement(&mut account.lock().unwrap(), writer, &mut random);
+        let sql = next_statement(&mut account.lock().unwrap(), writer, &mut random);
         let outcome = connection.client.batch_execute(&sql).await;
-        let account = &mut *account.lock().unwrap();
-        match outcome {
-            Ok(()) if copies => account.copy = account.copy_under_way.take().unwrap(),
-            Ok(()) => account.rows = account.under_way.take().unwrap(),
+        let refused = match outcome {
+            Ok(()) => None,
             Err(error) => match error.as_db_error() {
-                // Others were faster, ten times. Nothing has happened.
-                Some(error) if error.code().code() == "40001" => {
-                    account.under_way = None;
-                    account.copy_under_way = None;
-                }
-                Some(error) if error.code().code() == "57P01" => return,
-                Some(error) => panic!("{error}\n{sql}"),
+                Some(refused) => Some(refused.code().code().to_owned()),
                 None => return,
             },
+        };
+        match refused.as_deref() {
+            None => account.lock().unwrap().settle(true),
+            Some("57P01") => return,
+            // Others were faster, ten times, or before the COMMIT. In a transaction that failed nothing else runs.
+            Some("40001") => {
+                account.lock().unwrap().settle(false);
+                if connection.client.batch_execute("ROLLBACK").await.is_err() {
+                    return;
+                }
+            }
+            Some(other) => panic!("{other}: {sql}"),
         }
     }
 }
 
-/// The next statement, and whether it copies rather than changes.
-fn next_statement(account: &mut Account, writer: i64, random: &mut StdRng) -> (String, bool) {
+impl Account {
+    /// What was under way has happened, or nothing has.
+    fn settle(&mut self, happened: bool) {
+        let (rows, copy) = (self.under_way.take(), self.copy_under_way.take());
+        if happened {
+            self.rows = rows.unwrap_or(std::mem::take(&mut self.rows));
+            self.copy = copy.unwrap_or(std::mem::take(&mut self.copy));
+        }
+    }
+}
+
+/// The next statement, or several that are committed as one.
+fn next_statement(account: &mut Account, writer: i64, random: &mut StdRng) -> String {
     let mut after = account.rows.clone();
     let n = account.next;
-    let sql = match random.random_range(0..10) {
+    let sql = match random.random_range(0..12) {
         0..=3 => {
             account.next += 1;
             after.insert(n, 1);
@@ -129,18 +144,32 @@ fn next_statement(account: &mut Account, writer: i64, random: &mut StdRng) -> (S
             after.extend((n..n + 3).map(|n| (n, 2)));
             format!("INSERT INTO ledger SELECT {writer}, value, 2 FROM generate_series({n}, {n} + 2)")
         }
-        _ => {
+        9 => {
             account.copy_under_way = Some(after);
-            return (
-                format!(
-                    "CREATE OR REPLACE TABLE copy_{writer} AS SELECT n, v FROM ledger WHERE writer = {writer} ORDER BY n"
-                ),
-                true,
+            return format!(
+                "CREATE OR REPLACE TABLE copy_{writer} AS SELECT n, v FROM ledger WHERE writer = {writer} ORDER BY n"
             );
+        }
+        // All rows move into the copy: they are in one of the two, and never in both.
+        10 => {
+            account.copy_under_way = Some(std::mem::take(&mut after));
+            format!(
+                "BEGIN; DELETE FROM copy_{writer}; INSERT INTO copy_{writer} SELECT n, v FROM ledger WHERE writer = {writer};
+                 DELETE FROM ledger WHERE writer = {writer}; COMMIT"
+            )
+        }
+        _ => {
+            account.next += 2;
+            after.extend([(n, 3), (n + 1, 4)]);
+            account.copy_under_way = Some(Rows::new());
+            format!(
+                "INSERT INTO ledger VALUES ({writer}, {n}, 3); TRUNCATE copy_{writer};
+                 INSERT INTO ledger VALUES ({writer}, {n} + 1, 4)"
+            )
         }
     };
     account.under_way = Some(after);
-    (sql, false)
+    sql
 }
 
 /// Trains a model again and again.
@@ -163,9 +192,18 @@ async fn verify(connection: &Connection, accounts: &[Arc<Mutex<Account>>], model
             "round {round}, writer {writer}: {rows:?} is neither {:?} nor {under_way:?}",
             account.rows
         );
-        account.rows = rows;
-        let under_way = account.copy_under_way.take();
-        assert!(copy == account.copy || Some(&copy) == under_way.as_ref(), "round {round}, copy of writer {writer}");
+        let before = std::mem::replace(&mut account.rows, rows);
+        let copy_under_way = account.copy_under_way.take();
+        assert!(
+            copy == account.copy || Some(&copy) == copy_under_way.as_ref(),
+            "round {round}, copy of writer {writer}"
+        );
+        if let (Some(rows), Some(copies)) = (&under_way, &copy_under_way) {
+            // What is committed as one is all there or not at all.
+            let is_new = |now: &Rows, old: &Rows, new: &Rows| (now == old, now == new);
+            let (rows, copies) = (is_new(&account.rows, &before, rows), is_new(&copy, &account.copy, copies));
+            assert!(rows.0 && copies.0 || rows.1 && copies.1, "round {round}, writer {writer}: half of a transaction");
+        }
         account.copy = copy;
     }
     let ready = connection.value("SELECT count(*) FROM ml.model_versions WHERE status = 'READY'").await;

@@ -193,7 +193,7 @@ impl Session {
         let role = identity.session_role;
         self.set_identity(identity);
         let application = self.setting("application_name").unwrap_or_default();
-        *lock(&self.entered) = Some(self.engine.activity.enter(peer, role, application));
+        *lock(&self.entered) = Some(self.engine.common.activity.enter(peer, role, application));
     }
 
     /// A statement begins.
@@ -208,7 +208,7 @@ impl Session {
 
     /// A statement is run.
     pub(super) fn note_run(&self, query: &Arc<str>) {
-        Counts::one_more(&self.engine.activity.counts.statements);
+        Counts::one_more(&self.engine.common.activity.counts.statements);
         self.note_active(query);
     }
 
@@ -229,12 +229,12 @@ impl Session {
 
     /// A statement failed.
     pub fn note_failed(&self) {
-        Counts::one_more(&self.engine.activity.counts.failed_statements);
+        Counts::one_more(&self.engine.common.activity.counts.failed_statements);
     }
 
     fn note(&self, change: impl FnOnce(&mut Backend)) {
         if let Some(entered) = &*lock(&self.entered)
-            && let Some(backend) = lock(&self.engine.activity.backends).get_mut(&entered.pid)
+            && let Some(backend) = lock(&self.engine.common.activity.backends).get_mut(&entered.pid)
         {
             change(backend);
         }

@@ -1,12 +1,16 @@
 //! What lies between BEGIN and COMMIT: whether it still stands, its savepoints, and what its end takes back.
 //!
-//! Every statement commits by itself, so an end never undoes rows. It does take back settings and roles, and close cursors.
+//! The store takes back what was written; settings, roles and cursors are taken back here.
+
+use std::sync::Arc;
 
 use crate::engine::Session;
 use crate::engine::identity::Identity;
 use crate::engine::session::lock;
 use crate::engine::settings::Saved;
+use crate::engine::work::not_in_the_way;
 use crate::error::{Error, Kind, Result};
+use crate::storage::Isolation;
 
 /// Where a session stands between BEGIN and COMMIT.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,8 +24,6 @@ pub enum Transaction {
 #[derive(Default)]
 pub(super) struct Block {
     state: Transaction,
-    /// Whether it has written: what is written stays, whatever becomes of the block.
-    wrote: bool,
     /// Several statements in one message are a block too, which nobody has to begin or end.
     implicit: bool,
     /// What the session was before it.
@@ -56,11 +58,59 @@ impl Session {
         }
     }
 
-    /// The statements from here to the next call belong together, as those of one message do.
-    pub fn set_implicit_block(&self, implicit: bool) {
-        lock(&self.block).implicit = implicit;
-        if !implicit && self.transaction() == Transaction::Idle {
-            self.cursors.end_block(true);
+    /// The statements from here on belong together, as those of one message do.
+    pub fn begin_implicit_block(&self) -> Result<()> {
+        lock(&self.block).implicit = true;
+        self.open_transaction()
+    }
+
+    /// They end here. Unless one of them has begun a block, what they have written is committed if all went well.
+    pub fn end_implicit_block(&self, went_well: bool) -> Result<()> {
+        lock(&self.block).implicit = false;
+        if self.transaction() != Transaction::Idle {
+            return Ok(());
+        }
+        let ended = self.close_transaction(went_well);
+        self.cursors.end_block(went_well && ended.is_ok());
+        ended
+    }
+
+    /// From here on nobody else sees what the session writes. For that it needs a sight of its own.
+    fn open_transaction(&self) -> Result<()> {
+        let mut sight = lock(&self.sight);
+        if Arc::ptr_eq(&sight, &self.engine.sight) {
+            let own = sight.for_session();
+            let state = own.state(&self.engine.common)?;
+            self.look_through(state);
+            *sight = Arc::new(own);
+        }
+        sight.store.begin();
+        Ok(())
+    }
+
+    fn close_transaction(&self, commit: bool) -> Result<()> {
+        let store = self.store();
+        if commit {
+            return not_in_the_way(|| store.commit_transaction(self.isolation()));
+        }
+        store.roll_back();
+        Ok(())
+    }
+
+    /// A statement begins; in a block it may see what others have committed since the last one.
+    pub(super) fn enter_statement(&self) -> Result<()> {
+        if !self.in_block() {
+            return Ok(());
+        }
+        let store = self.store();
+        not_in_the_way(|| store.enter_statement(self.isolation()))
+    }
+
+    fn isolation(&self) -> Isolation {
+        match self.setting("transaction_isolation").as_deref() {
+            Some("repeatable read") => Isolation::RepeatableRead,
+            Some("serializable") => Isolation::Serializable,
+            _ => Isolation::ReadCommitted,
         }
     }
 
@@ -70,17 +120,21 @@ impl Session {
         block.implicit || block.state != Transaction::Idle
     }
 
-    pub(super) fn begin_block(&self) {
+    pub(super) fn begin_block(&self) -> Result<()> {
+        self.open_transaction()?;
         let before = self.before();
         let mut block = lock(&self.block);
         if block.state == Transaction::Idle {
             *block = Block { implicit: block.implicit, before: Some(before), ..Block::default() };
         }
         block.state = Transaction::Open;
+        Ok(())
     }
 
-    /// Ends the block, if there is one.
-    pub(super) fn end_block(&self, committed: bool) {
+    /// Ends the block, if there is one. What cannot be committed is taken back, and the error says why.
+    pub(super) fn end_block(&self, commit: bool) -> Result<()> {
+        let ended = self.close_transaction(commit);
+        let committed = commit && ended.is_ok();
         let block = std::mem::take(&mut *lock(&self.block));
         lock(&self.block).implicit = block.implicit;
         match block.before {
@@ -93,6 +147,11 @@ impl Session {
             }
         }
         self.cursors.end_block(committed);
+        ended?;
+        match block.implicit {
+            true => self.open_transaction(),
+            false => Ok(()),
+        }
     }
 
     fn before(&self) -> Before {
@@ -114,14 +173,17 @@ impl Session {
         true
     }
 
-    pub(super) fn set_savepoint(&self, name: &str) {
+    pub(super) fn set_savepoint(&self, name: &str) -> Result<()> {
         let before = self.before();
+        self.store().set_savepoint()?;
         lock(&self.block).savepoints.push(Savepoint { name: name.to_owned(), before });
+        Ok(())
     }
 
     pub(super) fn release_savepoint(&self, name: &str) -> Result<()> {
         let mut block = lock(&self.block);
         let at = position(&block.savepoints, name)?;
+        self.store().release_savepoint(at)?;
         block.savepoints.truncate(at);
         self.cursors.release(at);
         Ok(())
@@ -131,6 +193,7 @@ impl Session {
     pub(super) fn rollback_to_savepoint(&self, name: &str) -> Result<()> {
         let mut block = lock(&self.block);
         let at = position(&block.savepoints, name)?;
+        self.store().roll_back_to_savepoint(at)?;
         block.savepoints.truncate(at + 1);
         let before = block.savepoints[at].before.clone();
         block.state = Transaction::Open;
@@ -145,14 +208,13 @@ impl Session {
         lock(&self.block).savepoints.len()
     }
 
-    /// Whether the open block has written.
-    pub(super) fn wrote(&self) -> bool {
-        lock(&self.block).wrote
-    }
-
-    pub(super) fn note_write(&self) {
-        let mut block = lock(&self.block);
-        block.wrote |= block.state == Transaction::Open;
+    /// Whether a statement may run that nothing can take back.
+    pub(super) fn must_be_outside_block(&self, statement: &str) -> Result<()> {
+        if !self.in_block() {
+            return Ok(());
+        }
+        let message = format!("{statement} cannot run inside a transaction block");
+        Err(Error::new(Kind::OpenTransaction, message).hint("run it by itself, after COMMIT or ROLLBACK"))
     }
 
     /// Whether a statement that begins with these words may write.

@@ -27,15 +27,11 @@ pub struct Catalogs {
 }
 
 impl Catalogs {
-    pub fn new(store: Arc<Store>, gateway: Arc<Gateway>) -> Self {
+    /// `planner` plans the queries that are kept: of views and of models. It is set when all functions are registered.
+    pub fn new(store: Arc<Store>, gateway: Arc<Gateway>, planner: Arc<OnceLock<SessionState>>) -> Self {
         let system = Arc::new(SystemTables::new(Arc::clone(&store)));
         let extra = MemoryCatalogProvider::new();
-        Self { catalog: Arc::new(Catalog { store, system, extra, gateway, planner: Arc::default() }) }
-    }
-
-    /// What plans the queries that are kept: of views and of models. It is set once, when all functions are registered.
-    pub fn planner(&self) -> Arc<OnceLock<SessionState>> {
-        Arc::clone(&self.catalog.planner)
+        Self { catalog: Arc::new(Catalog { store, system, extra, gateway, planner }) }
     }
 }
 

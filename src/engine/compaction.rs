@@ -25,14 +25,15 @@ fn small_files(relation: &Relation) -> impl Iterator<Item = &DataFile> {
 const MOST_EARLIER_FILES: usize = 10_000;
 
 impl Engine {
-    /// Compacts a table in the background if it has many small files, and nobody is at it already.
+    /// Compacts a table in the background if it has many small files, and nobody is at it already. A transaction that has
+    /// changed it would lose its files, and could not be committed: it is left alone until that ends.
     pub(super) fn tidy(self: &Arc<Self>, table: TableId) {
-        let has_many = self.store.table(table).is_ok_and(|relation| small_files(&relation).count() >= MANY);
-        if !has_many || !lock(&self.tidied).insert(table) {
+        let has_many = self.sight.store.table(table).is_ok_and(|relation| small_files(&relation).count() >= MANY);
+        if !has_many || self.sight.store.is_being_changed(table) || !lock(&self.tidied).insert(table) {
             return;
         }
         let (engine, state) = (Arc::downgrade(self), self.base.clone());
-        let store = Arc::clone(&self.store);
+        let store = Arc::clone(&self.sight.store);
         let work = async move {
             let done = compact(&store, table, &state).await;
             let kept = store.vacuum_down_to(table, MOST_EARLIER_FILES);

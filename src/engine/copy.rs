@@ -139,7 +139,7 @@ impl CopyIn {
             });
         }
         let checks = rules::checks(&session.context.state(), relation)?;
-        let table = LakeTable::new(Arc::clone(&session.engine.store), relation.clone())?.with_checks(checks);
+        let table = LakeTable::new(session.store(), relation.clone())?.with_checks(checks);
         let file = File { schema: Arc::clone(&schema), columns: columns.into(), rows: Mutex::new(Some(rows)) };
         let file = StreamingTable::try_new(schema, vec![Arc::new(file)])?;
         let scan = LogicalPlanBuilder::scan("copied", provider_as_source(Arc::new(file)), None)?.build()?;

@@ -24,7 +24,7 @@ pub async fn run(
     rules: &Rules,
     run: &Run,
 ) -> Result<Answer> {
-    let (store, rights) = (&session.engine.store, session.rights()?);
+    let (store, rights) = (&session.store(), session.rights()?);
     let object = object(&definition);
     let tag = match definition {
         // CREATE TABLE, with or without AS.
@@ -72,7 +72,7 @@ pub async fn run(
                 run.notice(format!("schema \"{name}\" does not exist, skipping"));
             }
             for model in models.iter().filter(|model| model.schema == name) {
-                session.engine.registry.forget(&model.schema, &model.name);
+                session.sight().registry.forget(model.id);
             }
             "DROP SCHEMA"
         }
@@ -137,7 +137,7 @@ async fn create_table(session: &Session, table: CreateMemoryTable, rules: &Rules
         (false, true) => IfExists::Keep,
         (false, false) => IfExists::Error,
     };
-    let store = Arc::clone(&session.engine.store);
+    let store = session.store();
     let there = store.relation(&name.schema, &name.table)?;
     let rights = session.rights()?;
     check_create(&rights, &name.schema, there.as_ref(), exists == IfExists::Replace)?;
@@ -192,7 +192,7 @@ fn create_view(session: &Session, view: CreateView, query: &str) -> Result<()> {
     }
     let name = resolve(session, &view.name);
     writable(&name)?;
-    let (store, rights) = (&session.engine.store, session.rights()?);
+    let (store, rights) = (&session.store(), session.rights()?);
     let there = store.relation(&name.schema, &name.table)?;
     check_create(&rights, &name.schema, there.as_ref(), view.or_replace)?;
     refuse_circle(session, &name, query)?;
@@ -212,7 +212,7 @@ fn refuse_circle(session: &Session, view: &ResolvedTableReference, query: &str) 
                 return Err(Error::invalid(format!("view \"{}\" would read itself", view.table))
                     .hint("give the new view another name"));
             }
-            let relation = session.engine.store.relation(&read.schema, &read.table)?;
+            let relation = session.store().relation(&read.schema, &read.table)?;
             if let Some(RelationKind::View { sql }) = relation.map(|relation| relation.kind)
                 && seen.insert(read.to_string())
             {
@@ -233,14 +233,14 @@ pub(super) fn drop_relation(
     let name = resolve(session, name);
     writable(&name)?;
     let mut kind = kind;
-    if let Some(relation) = session.engine.store.relation(&name.schema, &name.table)? {
+    if let Some(relation) = session.store().relation(&name.schema, &name.table)? {
         session.rights()?.must_be_allowed_to_drop(&relation)?;
         // DROP TABLE forgets where an external table is; its rows stay there.
         if kind == RelationType::Table && relation.kind.of() == RelationType::External {
             kind = RelationType::External;
         }
     }
-    if !session.engine.store.drop_relation(&name.schema, &name.table, kind, if_exists)? {
+    if !session.store().drop_relation(&name.schema, &name.table, kind, if_exists)? {
         run.notice(format!("relation \"{}\" does not exist, skipping", name.table));
     }
     Ok(())
@@ -256,8 +256,8 @@ pub(super) fn resolve(session: &Session, name: &TableReference) -> ResolvedTable
 pub(super) fn the_table(session: &Session, name: &TableReference, verb: &str) -> Result<(TableId, Relation)> {
     let name = resolve(session, name);
     writable(&name)?;
-    let Some(relation) = session.engine.store.relation(&name.schema, &name.table)? else {
-        let known = session.engine.store.relations(&name.schema)?;
+    let Some(relation) = session.store().relation(&name.schema, &name.table)? else {
+        let known = session.store().relations(&name.schema)?;
         return Err(Error::new(Kind::UnknownTable, format!("relation \"{}\" does not exist", name.table))
             .suggest(&name.table, known.iter().map(|relation| relation.name.as_str())));
     };
@@ -298,7 +298,7 @@ pub(super) fn check_insert(session: &Session, into: &TableReference) -> Result<(
             format!("\"{}.{}\" is the system's: nothing can be inserted into it", name.schema, name.table),
         ));
     }
-    match session.engine.store.relation(&name.schema, &name.table)?.map(|relation| relation.kind) {
+    match session.store().relation(&name.schema, &name.table)?.map(|relation| relation.kind) {
         Some(RelationKind::View { .. }) => {
             Err(Error::new(Kind::WrongObject, format!("cannot insert into view \"{}\"", name.table)))
         }

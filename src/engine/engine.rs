@@ -1,37 +1,22 @@
-//! What all sessions share: the store, the models, the threads and the memory.
+//! What all sessions share: the data, the threads and the memory.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
-use datafusion::catalog::CatalogProviderList;
 use datafusion::common::config::Dialect;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
-use datafusion::optimizer::{Analyzer, AnalyzerRule};
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionConfig;
 use tokio::runtime::{Handle, Runtime};
 
-use crate::engine::activity::Activity;
-use crate::engine::catalog::{CATALOG, Catalogs};
-use crate::engine::files::FilePlanner;
-use crate::engine::fitted::FittedModels;
-use crate::engine::foreign::Gateway;
-use crate::engine::lateral::Lateral;
+use crate::engine::catalog::CATALOG;
 use crate::engine::login::{Connected, admitted};
-use crate::engine::relations::FunctionPlanner;
 use crate::engine::rights::{Rights, denied};
-use crate::engine::wildcards::Wildcards;
-use crate::engine::{
-    Session, ages, arithmetic, barrier, bounded, empty_arrays, identity, literals, pg_catalog, pg_text,
-    privilege_functions, signals, text_casts,
-};
+use crate::engine::sight::{Common, Sight};
+use crate::engine::{Session, pg_catalog};
 use crate::error::{Error, Kind, Result};
-use crate::foreign::Pushdown;
-use crate::functions::FUNCTIONS;
-use crate::models::Registry;
 use crate::storage::{Object, Privilege, RoleId, Store, TableId};
 
 /// How an engine is started.
@@ -48,18 +33,13 @@ pub struct Config {
 
 /// The database: shared by all connections.
 pub struct Engine {
-    pub(super) store: Arc<Store>,
-    pub(super) registry: Arc<Registry>,
+    /// What is committed.
+    pub(super) sight: Arc<Sight>,
+    pub(super) common: Common,
+    /// The state that every session starts from a copy of.
     pub(super) base: SessionState,
-    /// Plans what is kept as SQL: views, training queries, policies.
-    pub(super) planner: Arc<OnceLock<SessionState>>,
     /// How many sessions of each role there are.
     pub(super) connected: Arc<Connected>,
-    pub(super) activity: Arc<Activity>,
-    /// The way to foreign servers.
-    pub(super) gateway: Arc<Gateway>,
-    /// Microseconds since 1970, UTC.
-    pub(super) started: i64,
     pub(super) memory_limit: usize,
     /// Tables whose small files are being compacted.
     pub(super) tidied: Mutex<HashSet<TableId>>,
@@ -69,7 +49,7 @@ pub struct Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Engine({})", self.store.root().display())
+        write!(f, "Engine({})", self.sight.store.root().display())
     }
 }
 
@@ -95,19 +75,12 @@ impl Engine {
             .build()?;
         // Kernels share one pool; the first engine of a process sizes it, and its results do not depend on the size.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(config.threads).build_global();
-        let registry = Arc::new(Registry::new(Arc::new(FittedModels::new(Arc::clone(&store)))));
-        let activity = Arc::default();
-        let gateway = Arc::new(Gateway::new(Arc::clone(&store), config.environment));
-        let (base, planner) = base_state(config, &store, &registry, &activity, &gateway)?;
+        let (sight, common) = (Sight::new(store, config.environment), common(config)?);
         Ok(Arc::new(Self {
-            store,
-            registry,
-            base,
-            planner,
+            base: sight.state(&common)?,
+            sight: Arc::new(sight),
+            common,
             connected: Arc::default(),
-            activity,
-            gateway,
-            started: chrono::Utc::now().timestamp_micros(),
             memory_limit: config.memory_limit,
             tidied: Mutex::default(),
             work: Some(work),
@@ -116,13 +89,13 @@ impl Engine {
 
     /// A session of its own for one connection of a role, which has proved who it is.
     pub fn session(self: &Arc<Self>, user: &str, database: &str) -> Result<Session> {
-        let access = self.store.access();
+        let access = self.sight.store.access();
         let role = admitted(&access, user)?;
         if database != CATALOG {
             return Err(Error::new(Kind::UnknownDatabase, format!("database \"{database}\" does not exist"))
                 .hint(format!("there is one database, \"{CATALOG}\": connect with dbname={CATALOG}")));
         }
-        let rights = Rights::of(&self.store, &self.planner, role.id)?;
+        let rights = Rights::of(&self.sight.store, &self.sight.planner, role.id)?;
         if !rights.has(Object::Database, RoleId::FIRST, Privilege::Connect) {
             return Err(denied("database", CATALOG).hint("GRANT CONNECT ON DATABASE lets the role in"));
         }
@@ -147,14 +120,8 @@ impl Drop for Engine {
     }
 }
 
-/// The state that every session starts from a copy of.
-fn base_state(
-    config: &Config,
-    store: &Arc<Store>,
-    registry: &Arc<Registry>,
-    activity: &Arc<Activity>,
-    gateway: &Arc<Gateway>,
-) -> Result<(SessionState, Arc<OnceLock<SessionState>>)> {
+/// What every state begins with.
+fn common(config: &Config) -> Result<Common> {
     let mut settings = SessionConfig::new()
         .with_default_catalog_and_schema(CATALOG, "public")
         .with_create_default_catalog_and_schema(false)
@@ -169,44 +136,11 @@ fn base_state(
     let consumers = std::num::NonZeroUsize::MIN.saturating_add(4);
     let runtime =
         RuntimeEnvBuilder::new().with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers))).build_arc()?;
-    let catalogs = Arc::new(Catalogs::new(Arc::clone(store), Arc::clone(gateway)));
-    let functions = FunctionPlanner::new(Arc::clone(store), Arc::clone(registry), catalogs.planner());
-    let files = FilePlanner::new(Arc::clone(store), catalogs.planner());
-    let mut rules = Analyzer::default().rules;
-    rules.splice(0..0, [Arc::new(Wildcards) as Arc<dyn AnalyzerRule + Send + Sync>, Arc::new(Lateral)]);
-    let state = SessionStateBuilder::new()
-        .with_config(settings)
-        .with_runtime_env(runtime)
-        .with_catalog_list(Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>)
-        .with_default_features()
-        .with_analyzer_rules(rules)
-        .with_optimizer_rule(Arc::new(Pushdown))
-        .with_query_planner(Arc::new(barrier::Planner))
-        .with_relation_planners(vec![Arc::new(functions), Arc::new(files)])
-        .build();
-    let mut context = SessionContext::new_with_state(state);
-    let list = Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>;
-    pg_catalog::register(&mut context, store, activity, &list, catalogs.planner())?;
-    pg_text::register(&context);
-    ages::register(&context);
-    text_casts::register(&mut context);
-    literals::register(&mut context)?;
-    empty_arrays::register(&context);
-    identity::register(&context);
-    privilege_functions::register(&context, store, &catalogs.planner());
-    signals::register(&context, store, activity);
-    bounded::register(&context)?;
-    arithmetic::register(&mut context)?;
-    for function in FUNCTIONS {
-        for scalar in function.scalars(registry) {
-            context.register_udf(scalar);
-        }
-        for aggregate in function.aggregates(registry) {
-            context.register_udaf(aggregate);
-        }
-    }
-    let state = context.state();
-    let planner = catalogs.planner();
-    let _ = planner.set(state.clone());
-    Ok((state, planner))
+    Ok(Common {
+        settings,
+        runtime,
+        activity: Arc::default(),
+        started: chrono::Utc::now().timestamp_micros(),
+        postgres: pg_catalog::Fixed::read()?,
+    })
 }

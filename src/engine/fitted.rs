@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::engine::sources::{Source, unchanged};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Artefact;
-use crate::models::{ModelName, ModelStore};
+use crate::models::{ModelName, ModelStore, Resolved};
 use crate::storage::{ModelRow, Status, Store};
 
 pub struct FittedModels {
@@ -21,7 +21,7 @@ impl FittedModels {
 }
 
 impl ModelStore for FittedModels {
-    fn resolve(&self, name: &ModelName) -> Result<(u32, String)> {
+    fn resolve(&self, name: &ModelName) -> Result<Resolved> {
         let model = must_get_model(&self.store, name)?;
         let wanted = name.version.unwrap_or(model.default_version);
         let Some(version) = model.version(wanted) else {
@@ -30,7 +30,7 @@ impl ModelStore for FittedModels {
                 .hint(format!("it has {}", versions.join(", "))));
         };
         match version.status {
-            Status::Ready => Ok((wanted, model.model_type)),
+            Status::Ready => Ok(Resolved { model: model.id, version: wanted, model_type: model.model_type }),
             Status::Failed => {
                 let why = version.failure.as_deref().unwrap_or("unknown damage");
                 Err(Error::new(Kind::NotReady, format!("model \"{}\" version {wanted} is FAILED: {why}", name.name))

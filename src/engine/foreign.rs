@@ -9,10 +9,10 @@ use crate::error::{Error, Kind, Result};
 use crate::foreign::{ForeignTable, Options, RemoteTable, Server, Servers};
 use crate::storage::{Foreign, ForeignServer, Relation, RoleId, Store};
 
-/// The way to foreign servers, for all sessions.
+/// The way to foreign servers.
 pub struct Gateway {
     store: Arc<Store>,
-    servers: Servers,
+    servers: Arc<Servers>,
     environment: fn(&str) -> Option<String>,
 }
 
@@ -32,7 +32,12 @@ impl fmt::Debug for Gateway {
 
 impl Gateway {
     pub fn new(store: Arc<Store>, environment: fn(&str) -> Option<String>) -> Self {
-        Self { store, servers: Servers::default(), environment }
+        Self { store, servers: Arc::default(), environment }
+    }
+
+    /// The same way, for those who see this store.
+    pub fn with_store(&self, store: Arc<Store>) -> Self {
+        Self { store, servers: Arc::clone(&self.servers), environment: self.environment }
     }
 
     /// What a relation reads over there.

@@ -34,7 +34,7 @@ pub struct Asked {
 impl Engine {
     /// What a client must show to be let in as that user. `local`: it is on this machine.
     pub fn door(&self, user: &str, local: bool) -> Door {
-        let access = self.store.access();
+        let access = self.sight.store.access();
         let now = chrono::Utc::now().timestamp_micros();
         match access.find(user) {
             Some(Role { verifier: Some(verifier), .. }) => {
@@ -48,25 +48,26 @@ impl Engine {
 
     /// Whether a superuser has a password. Without one only this machine is served.
     pub fn is_locked(&self) -> bool {
-        self.store.access().is_locked()
+        self.sight.store.access().is_locked()
     }
 
     /// The password of the superuser that the data directory began with, unless it has one. Answers whether it was set.
     pub fn set_first_password(&self, password: &str) -> Result<bool> {
-        let access = self.store.access();
+        let access = self.sight.store.access();
         if access.role(RoleId::FIRST).is_none_or(|role| role.verifier.is_some()) {
             return Ok(false);
         }
         let verifier = verifier(password)?
             .ok_or_else(|| Error::invalid("the password is empty").hint("put one into COHORT_PASSWORD or the file"))?;
-        self.store
+        self.sight
+            .store
             .alter_role(RoleId::FIRST, &RoleChange { verifier: Some(Some(verifier)), ..RoleChange::default() })?;
         Ok(true)
     }
 
     /// A session for whoever may open the data directory itself: no password keeps them from anything in it.
     pub fn local_session(self: &Arc<Self>) -> Result<Session> {
-        let access = self.store.access();
+        let access = self.sight.store.access();
         let first = access.role(RoleId::FIRST).ok_or_else(|| Error::corrupt("the first superuser is lost"))?;
         Session::new(Arc::clone(self), first)
     }
@@ -159,7 +160,7 @@ impl Drop for Place {
 impl Session {
     /// SET ROLE: from here on the session acts as that role; `None`: as itself again. `local`: until the block ends.
     pub(super) fn set_role(&self, name: Option<&str>, local: bool, run: &Run) -> Result<()> {
-        let access = self.engine.store.access();
+        let access = self.store().access();
         let mut identity = self.identity();
         let role = match name {
             None => access.role(identity.session_role),

@@ -19,7 +19,7 @@ impl Engine {
 
     /// One more login was refused.
     pub fn note_refused_login(&self) {
-        Counts::one_more(&self.activity.counts.refused_logins);
+        Counts::one_more(&self.common.activity.counts.refused_logins);
     }
 
     /// All numbers as they are now.
@@ -32,10 +32,10 @@ impl Engine {
             }
         };
         let one = |value: u64| [(String::new(), value)];
-        let counts = &self.activity.counts;
+        let counts = &self.common.activity.counts;
         let count = |count: &std::sync::atomic::AtomicU64| one(count.load(Ordering::Relaxed));
-        let uptime = (chrono::Utc::now().timestamp_micros() - self.started).max(0).cast_unsigned() / 1_000_000;
-        let states = self.activity.states().into_iter();
+        let uptime = (chrono::Utc::now().timestamp_micros() - self.common.started).max(0).cast_unsigned() / 1_000_000;
+        let states = self.common.activity.states().into_iter();
         let sessions: Vec<_> = states.map(|(state, n)| (format!("{{state=\"{state}\"}}"), n)).collect();
         let pool = &self.base.runtime_env().memory_pool;
         let limit = match pool.memory_limit() {
@@ -49,7 +49,7 @@ impl Engine {
         let statements = &count(&counts.statements);
         metric("statements_total", "counter", "Statements that were run.", statements);
         metric("failed_statements_total", "counter", "Those that failed.", &count(&counts.failed_statements));
-        metric("commits_total", "counter", "Changes of tables, models and rights.", &one(self.store.generation()));
+        metric("commits_total", "counter", "Changes of tables, models and rights.", &one(self.sight.store.commits()));
         metric(
             "memory_reserved_bytes",
             "gauge",

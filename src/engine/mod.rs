@@ -47,6 +47,7 @@ mod row_changes;
 mod rules;
 mod session;
 mod settings;
+mod sight;
 mod signals;
 mod sources;
 mod spare;

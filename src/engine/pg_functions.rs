@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use chrono::Utc;
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
@@ -20,11 +19,13 @@ use crate::engine::settings::{Settings, unknown};
 use crate::error::{Error, Result};
 
 /// Registers the functions that answer the same in all sessions.
-pub fn register(context: &SessionContext) {
+///
+/// `started`: when the server was, in microseconds since 1970, UTC.
+pub fn register(context: &SessionContext, started: i64) {
     let text = ScalarValue::Utf8(None);
     let yes = ScalarValue::Boolean(Some(true));
     let no = ScalarValue::Boolean(Some(false));
-    let started = ScalarValue::TimestampMicrosecond(Some(Utc::now().timestamp_micros()), Some(Arc::from("UTC")));
+    let started = ScalarValue::TimestampMicrosecond(Some(started), Some(Arc::from("UTC")));
     let constants: [(&[&'static str], ScalarValue); 9] = [
         // Whatever a client can name, it sees and may use.
         (

@@ -25,6 +25,7 @@ use crate::engine::login::Place;
 use crate::engine::rights::Rights;
 use crate::engine::row_changes::RowChange;
 use crate::engine::settings::Settings;
+use crate::engine::sight::Sight;
 use crate::engine::spare::Spare;
 use crate::engine::statement::{Own, Parsed};
 use crate::engine::suggestions::with_suggestion;
@@ -33,11 +34,13 @@ use crate::engine::{
     pg_functions, rules, statement,
 };
 use crate::error::{Error, Kind, Result};
-use crate::storage::{Role, RoleId, Rules};
+use crate::storage::{Role, RoleId, Rules, Store};
 
 /// One connection.
 pub struct Session {
     pub(super) engine: Arc<Engine>,
+    /// What it sees of the data.
+    pub(super) sight: Mutex<Arc<Sight>>,
     pub(super) context: SessionContext,
     identity: Mutex<Identity>,
     pub(super) settings: Arc<Mutex<Settings>>,
@@ -84,6 +87,8 @@ struct Planned {
     /// What was planned, to be planned anew once the store has moved on: a plan reads the state that it was made for.
     sql: Sql,
     generation: u64,
+    /// Where its tables write to.
+    store: Arc<Store>,
     /// Whose rights it was checked against.
     role: RoleId,
 }
@@ -121,6 +126,7 @@ impl Session {
             backend_pid: 0,
         };
         let session = Self {
+            sight: Mutex::new(Arc::clone(&engine.sight)),
             engine,
             context: SessionContext::new_with_state(state),
             settings: Arc::new(Mutex::new(Settings::new(&role.name, role.superuser))),
@@ -138,6 +144,25 @@ impl Session {
         Ok(session)
     }
 
+    pub(super) fn sight(&self) -> Arc<Sight> {
+        Arc::clone(&lock(&self.sight))
+    }
+
+    pub(super) fn store(&self) -> Arc<Store> {
+        Arc::clone(&lock(&self.sight).store)
+    }
+
+    /// From here on names are looked up as `state` does it. What was set stays set.
+    pub(super) fn look_through(&self, state: SessionState) {
+        let shared = self.context.state_ref();
+        let mut config = shared.read().config().clone();
+        // Not the same options in memory: a spare state that comes back late is one that looks elsewhere.
+        let _ = config.options_mut();
+        *shared.write() = SessionStateBuilder::new_from_existing(state).with_config(config).build();
+        pg_functions::register_settings(&self.context, &self.settings);
+        self.spare.forget();
+    }
+
     /// Who the session is now.
     pub(super) fn identity(&self) -> Identity {
         lock(&self.identity).clone()
@@ -146,7 +171,7 @@ impl Session {
     /// From here on the session is that.
     pub(super) fn set_identity(&self, identity: Identity) {
         let acts_as_itself = identity.current_role == identity.session_role;
-        let access = self.engine.store.access();
+        let access = self.store().access();
         let is_superuser = access.role(identity.current_role).is_some_and(|role| role.superuser);
         let mut settings = lock(&self.settings);
         settings.set_fact("is_superuser", if is_superuser { "on" } else { "off" });
@@ -157,7 +182,8 @@ impl Session {
 
     /// What the session may do.
     pub(super) fn rights(&self) -> Result<Rights> {
-        Rights::of(&self.engine.store, &self.engine.planner, self.identity().current_role)
+        let sight = self.sight();
+        Rights::of(&sight.store, &sight.planner, self.identity().current_role)
     }
 
     /// A line in the audit log: who did what.
@@ -186,12 +212,14 @@ impl Session {
         if self.transaction() == Transaction::Failed {
             return Err(failed_block());
         }
+        self.enter_statement()?;
         refuse(&sql)?;
         let view = view_query(&sql);
         let rules = rules::take(&mut sql);
         let change = RowChange::of(self, &mut sql)?;
         let headings = headings(&mut sql);
-        let generation = self.engine.store.generation();
+        let store = self.store();
+        let generation = store.generation();
         let (plan, parameters, columns) = self.plan((*sql).clone(), parameter_types.to_vec(), &Run::new().0).await?;
         let columns = columns.map(|columns| headings.over(columns));
         let columns = match &change {
@@ -199,7 +227,7 @@ impl Session {
             None => columns,
         };
         let role = self.identity().current_role;
-        let work = Work::Plan(Box::new(Planned { plan, view, change, rules, sql: *sql, generation, role }));
+        let work = Work::Plan(Box::new(Planned { plan, view, change, rules, sql: *sql, generation, store, role }));
         Ok(Prepared(Arc::new(Inner { text, work, columns, parameters })))
     }
 
@@ -232,6 +260,9 @@ impl Session {
                 if self.transaction() == Transaction::Failed && !own.ends_failure() {
                     return Err(failed_block());
                 }
+                if !own.ends_failure() {
+                    self.enter_statement()?;
+                }
                 return match own.bind(&parameters)? {
                     Some(bound) => bound.run(self, run).await,
                     None => own.run(self, run).await,
@@ -241,6 +272,7 @@ impl Session {
                 if self.transaction() == Transaction::Failed {
                     return Err(failed_block());
                 }
+                self.enter_statement()?;
                 planned
             }
         };
@@ -252,7 +284,6 @@ impl Session {
         match plan {
             LogicalPlan::Ddl(definition) => {
                 self.may_write(&definitions::spoken(definition.name()).replace("MEMORY ", "").replace("CATALOG ", ""))?;
-                self.note_write();
                 definitions::run(self, definition, view.as_deref(), &planned.rules, run).await
             }
             LogicalPlan::Dml(write) => Ok(Answer::Done(format!("INSERT 0 {}", self.write(write, run).await?))),
@@ -278,7 +309,6 @@ impl Session {
     ) -> Result<Answer> {
         self.may_write(change.word())?;
         change.check_rights(self)?;
-        self.note_write();
         let mut tries = 1;
         loop {
             let plan = with_values(self.current_plan(prepared, planned, run).await?, parameters.clone())?;
@@ -292,8 +322,9 @@ impl Session {
     /// The plan as the store is now: made anew if something was committed since, or somebody else asks. What it returns stays what it was.
     async fn current_plan(&self, prepared: &Prepared, planned: &Planned, run: &Run) -> Result<LogicalPlan> {
         let role = self.identity().current_role;
-        let same = planned.generation == self.engine.store.generation() && planned.role == role;
-        if same && !reads_files(&planned.sql) {
+        let store = self.store();
+        let same = planned.generation == store.generation() && Arc::ptr_eq(&planned.store, &store);
+        if same && planned.role == role && !reads_files(&planned.sql) {
             return Ok(planned.plan.clone());
         }
         let declared = prepared.parameters().iter().cloned().map(Some).collect();
@@ -319,7 +350,6 @@ impl Session {
                 .hint("write the rows you want to keep into a new table: CREATE OR REPLACE TABLE t AS SELECT …"));
         };
         self.may_write("INSERT")?;
-        self.note_write();
         definitions::check_insert(self, &write.table_name)?;
         let (state, into) = (self.context.state(), write.table_name.clone());
         let count = self.on_work_threads(run, |cancel| async move {

@@ -20,6 +20,13 @@ pub(super) struct Home {
     options: Arc<ConfigOptions>,
 }
 
+impl Spare {
+    /// The next plan needs another state.
+    pub(super) fn forget(&self) {
+        *lock(&self.0) = None;
+    }
+}
+
 impl Session {
     /// A state as the session's is now, but for the size of batches, which is each plan's own.
     pub(super) fn spare_state(&self) -> (SessionState, Home) {

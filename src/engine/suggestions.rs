@@ -44,7 +44,7 @@ pub fn with_suggestion(error: Error, session: &Session, state: &SessionState) ->
             let schema = &state.config_options().catalog.default_schema;
             // What is written without a schema is looked for in the first one.
             let mut known = relations(session, schema);
-            for other in session.engine.store.schemas().unwrap_or_default() {
+            for other in session.store().schemas().unwrap_or_default() {
                 known.extend(relations(session, &other).into_iter().map(|name| format!("{other}.{name}")));
             }
             known.extend(SYSTEM_TABLES.iter().map(|table| format!("ml.{}", table.name)));
@@ -55,6 +55,6 @@ pub fn with_suggestion(error: Error, session: &Session, state: &SessionState) ->
 }
 
 fn relations(session: &Session, schema: &str) -> Vec<String> {
-    let relations = session.engine.store.relations(schema).unwrap_or_default();
+    let relations = session.store().relations(schema).unwrap_or_default();
     relations.into_iter().map(|relation| relation.name).collect()
 }

@@ -42,7 +42,7 @@ pub use ranking::{By, RankingMetric, STORED_K, Taken, evaluate_ranking};
 pub use recommender::{
     Ask, Basket, Explanation, Had, MAX_K, Recommender, Taste, recommend, recommend_baskets, recommendation_fields,
 };
-pub use registry::{Fitted, ModelName, ModelStore, Registry};
+pub use registry::{Fitted, ModelName, ModelStore, Registry, Resolved};
 pub use selection::{Cap, Selection};
 pub use split::Strategy;
 pub use train::{Intake, Metrics, Trained, TrainingStep, common_options, declared_options, train};

@@ -52,13 +52,22 @@ impl fmt::Display for ModelName {
 
 /// What keeps models: the engine hands its storage in.
 pub trait ModelStore: Send + Sync {
-    /// The version meant, and the model type. An unknown or failed model is an error that says so.
-    fn resolve(&self, name: &ModelName) -> Result<(u32, String)>;
+    /// The version meant. An unknown or failed model is an error that says so.
+    fn resolve(&self, name: &ModelName) -> Result<Resolved>;
     fn read(&self, name: &ModelName, version: u32) -> Result<Artefact>;
     /// Whether the tables that it was trained on are as they were then; also where it is not known which they are.
     fn is_current(&self, name: &ModelName, version: u32) -> Result<bool>;
     /// Something that was noted of a training; null where it was not.
     fn fact(&self, name: &ModelName, version: u32, fact: &str) -> Result<serde_json::Value>;
+}
+
+/// Which version of which model a name means.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The model's number, the same through every change of name.
+    pub model: i64,
+    pub version: u32,
+    pub model_type: String,
 }
 
 /// One version of a model, loaded.
@@ -75,8 +84,11 @@ pub struct Fitted {
 /// The loaded models. A version is immutable, so what was loaded once stays right.
 pub struct Registry {
     store: Arc<dyn ModelStore>,
-    loaded: RwLock<HashMap<ModelName, Fitted>>,
+    loaded: Arc<Loaded>,
 }
+
+/// By the number of the model and its version.
+type Loaded = RwLock<HashMap<(i64, u32), Arc<dyn Model>>>;
 
 impl Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,25 +98,33 @@ impl Debug for Registry {
 
 impl Registry {
     pub fn new(store: Arc<dyn ModelStore>) -> Self {
-        Self { store, loaded: RwLock::default() }
+        Self { store, loaded: Arc::default() }
+    }
+
+    /// Names as this store knows them, and the same loaded models.
+    pub fn with_store(&self, store: Arc<dyn ModelStore>) -> Self {
+        Self { store, loaded: Arc::clone(&self.loaded) }
     }
 
     /// The model of that name; without a version its default one.
     pub fn get(&self, name: &str) -> Result<Fitted> {
         let asked = name.to_owned();
         let mut name = ModelName::parse(name)?;
-        let (version, model_type) = self.store.resolve(&name)?;
+        let Resolved { model, version, model_type } = self.store.resolve(&name)?;
         name.version = Some(version);
         let poisoned = |_| Error::internal("a thread panicked while it loaded a model");
-        if let Some(fitted) = self.loaded.read().map_err(poisoned)?.get(&name) {
-            return Ok(Fitted { asked, ..fitted.clone() });
-        }
-        let artefact = self.store.read(&name, version)?;
-        let model = algorithm(&model_type)?.load(&artefact)?;
-        let fitted = Fitted { name: name.clone(), asked, model_type, model };
-        let poisoned = |_| Error::internal("a thread panicked while it loaded a model");
-        self.loaded.write().map_err(poisoned)?.insert(name, fitted.clone());
-        Ok(fitted)
+        let known = self.loaded.read().map_err(poisoned)?.get(&(model, version)).cloned();
+        let fitted = match known {
+            Some(fitted) => fitted,
+            None => {
+                let artefact = self.store.read(&name, version)?;
+                let fitted = algorithm(&model_type)?.load(&artefact)?;
+                let poisoned = |_| Error::internal("a thread panicked while it loaded a model");
+                self.loaded.write().map_err(poisoned)?.insert((model, version), Arc::clone(&fitted));
+                fitted
+            }
+        };
+        Ok(Fitted { name, asked, model_type, model: fitted })
     }
 
     /// The evaluation stored at training, by metric.
@@ -148,10 +168,10 @@ impl Registry {
         self.store.is_current(&fitted.name, fitted.name.version.unwrap_or_default())
     }
 
-    /// Forgets every version of a model: it was dropped or renamed.
-    pub fn forget(&self, schema: &str, name: &str) {
+    /// Forgets every version of a model, which was dropped.
+    pub fn forget(&self, model: i64) {
         if let Ok(mut loaded) = self.loaded.write() {
-            loaded.retain(|loaded, _| loaded.schema != schema || loaded.name != name);
+            loaded.retain(|(loaded, _), _| *loaded != model);
         }
     }
 }

@@ -21,10 +21,14 @@ impl Connection {
         if statements.is_empty() {
             self.wire.send(&EmptyQueryResponse::new());
         }
-        self.session.set_implicit_block(statements.len() > 1);
+        if statements.len() < 2 {
+            return self.run_all(statements, &sql).await;
+        }
+        self.session.begin_implicit_block()?;
         let outcome = self.run_all(statements, &sql).await;
-        self.session.set_implicit_block(false);
-        outcome
+        let ended = self.session.end_implicit_block(outcome.is_ok());
+        outcome?;
+        Ok(ended?)
     }
 
     async fn run_all(&mut self, statements: Vec<Statement>, sql: &str) -> Result<(), Failure> {

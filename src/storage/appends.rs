@@ -8,10 +8,13 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::arrow::datatypes::SchemaRef;
-use rusqlite::{Transaction, params};
+use rusqlite::params;
 
-use super::catalog::{Relation, TableId, Touched};
-use super::changes::{ChangedRows, must_fit, record_version};
+use super::catalog::Writing;
+use super::changes::{Change, ChangedRows, Replaces, must_fit, record_version};
+use super::directory::Directory;
+use super::relation::{Relation, TableId};
+use super::state::Touched;
 use super::store::Store;
 use super::writer::{NewFile, TableWriter};
 use crate::error::{Error, Result};
@@ -36,29 +39,39 @@ impl Store {
     /// Adds rows to a table and answers how many.
     pub fn append(&self, table: TableId, writer: TableWriter) -> Result<u64> {
         let (rows, columns) = (writer.rows(), Arc::clone(writer.schema()));
+        if self.in_transaction() {
+            let inserted = ChangedRows { inserted: rows, ..ChangedRows::default() };
+            self.change(Change { rows: inserted, ..Change::of_rows(table, "INSERT", Replaces::Nothing) }, writer)?;
+            return Ok(rows);
+        }
         let files = writer.into_files()?;
         if files.is_empty() {
-            must_fit(&columns, &self.table(table)?)?;
+            let relation = self.table(table)?;
+            must_fit(&columns, &relation.columns, &relation.name)?;
             return Ok(0);
         }
-        let outcome = Arc::default();
-        lock(&self.appends.waiting).push(Append { table, rows, files, columns, outcome: Arc::clone(&outcome) });
-        let _leader = lock(&self.appends.leader);
+        let (appends, outcome) = (&self.directory.appends, Arc::default());
+        lock(&appends.waiting).push(Append { table, rows, files, columns, outcome: Arc::clone(&outcome) });
+        let _leader = lock(&appends.leader);
         if lock(&outcome).is_none() {
             // Nobody has committed for us: we do it for all who wait.
-            let together = mem::take(&mut *lock(&self.appends.waiting));
-            self.commit_together(together);
+            let together = mem::take(&mut *lock(&appends.waiting));
+            self.directory.commit_together(together);
         }
         let outcome = lock(&outcome).take();
         outcome.unwrap_or_else(|| Err(Error::internal("nobody committed these rows")))?;
         Ok(rows)
     }
+}
 
+impl Directory {
     fn commit_together(&self, together: Vec<Append>) {
         let mut outcomes = Vec::with_capacity(together.len());
         let mut by_table: BTreeMap<TableId, Vec<Append>> = BTreeMap::new();
+        let state = self.catalog.state();
         for append in together {
-            match self.table(append.table).and_then(|relation| must_fit(&append.columns, &relation)) {
+            let fits = |relation: &Relation| must_fit(&append.columns, &relation.columns, &relation.name);
+            match state.table(append.table).and_then(fits) {
                 Ok(()) => {
                     outcomes.push((Arc::clone(&append.outcome), append.table));
                     by_table.entry(append.table).or_default().push(append);
@@ -66,57 +79,37 @@ impl Store {
                 Err(error) => *lock(&append.outcome) = Some(Err(error)),
             }
         }
-        let mut failed = BTreeMap::new();
-        let committed = self.catalog.commit(|tx| {
-            let (mut changed, mut touched) = (Vec::new(), Vec::new());
+        let committed = self.commit(|writing| {
+            let (mut failed, mut touched) = (BTreeMap::new(), Vec::new());
             for (table, appends) in by_table {
                 // A table may have been dropped since it was looked at; the others do not suffer for it.
-                match self.table(table) {
-                    Ok(old) => {
-                        let new = self.append_all(tx, table, old, appends)?;
-                        touched.push(Touched::Rows(Box::new(new.clone())));
-                        changed.push(new);
-                    }
-                    Err(error) => {
-                        failed.insert(table, error);
-                    }
+                match writing.state.table(table) {
+                    Ok(old) => touched.push(Touched::Rows(Box::new(append_all(writing, table, old, appends)?))),
+                    Err(error) => drop(failed.insert(table, error)),
                 }
             }
-            Ok((changed, touched))
+            Ok((failed, touched))
         });
-        let changed = match committed {
-            Ok(changed) => changed,
-            Err(error) => {
-                for (outcome, _) in outcomes {
-                    *lock(&outcome) = Some(Err(error.clone()));
-                }
-                return;
-            }
-        };
-        changed.iter().for_each(|relation| self.publish(relation));
         for (outcome, table) in outcomes {
-            *lock(&outcome) = Some(failed.get(&table).map_or(Ok(()), |error| Err(error.clone())));
+            *lock(&outcome) = Some(match &committed {
+                Ok(failed) => failed.get(&table).map_or(Ok(()), |error| Err(error.clone())),
+                Err(error) => Err(error.clone()),
+            });
         }
     }
+}
 
-    /// One version with all of these rows.
-    fn append_all(
-        &self,
-        tx: &Transaction<'_>,
-        table: TableId,
-        old: Relation,
-        appends: Vec<Append>,
-    ) -> Result<Relation> {
-        let version = old.version + 1;
-        let sql = "UPDATE relations SET version = ?2 WHERE id = ?1";
-        tx.execute(sql, params![table.0, version.cast_signed()])?;
-        let inserted = appends.iter().map(|append| append.rows).sum();
-        let files = appends.into_iter().flat_map(|append| append.files).collect();
-        let added = self.name_files(tx, table, version, files)?;
-        let rows = ChangedRows { inserted, ..ChangedRows::default() };
-        record_version(tx, table, version, "INSERT", rows, None)?;
-        Ok(old.next(version, added, &[]))
-    }
+/// One version with all of these rows.
+fn append_all(writing: &Writing<'_>, table: TableId, old: &Relation, appends: Vec<Append>) -> Result<Relation> {
+    let version = old.version + 1;
+    let sql = "UPDATE relations SET version = ?2 WHERE id = ?1";
+    writing.db.prepare(sql)?.execute(params![table.0, version.cast_signed()])?;
+    let inserted = appends.iter().map(|append| append.rows).sum();
+    let files: Vec<NewFile> = appends.into_iter().flat_map(|append| append.files).collect();
+    let added = writing.name_files(table, version, &files)?;
+    let rows = ChangedRows { inserted, ..ChangedRows::default() };
+    record_version(writing.db, table, version, "INSERT", rows, None)?;
+    Ok(old.clone().next(version, added, &[]))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,11 +5,13 @@ use std::fs;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::catalog::{DataFile, Relation, RelationKind, Rules, TableId, Touched, columns_to, table_dir};
-use super::delta;
-use super::disk::{Stored, now_micros, sync_dir};
+use super::catalog::Writing;
+use super::disk::{now_micros, sync_dir};
+use super::relation::{DataFile, Relation, Rules, TableId};
+use super::rows::{columns_to, table_dir};
+use super::state::Touched;
 use super::store::{Store, display_name};
 use super::writer::{NewFile, TableWriter};
 use crate::error::{Error, Kind, Result};
@@ -81,104 +83,83 @@ impl Store {
         let columns = Arc::clone(writer.schema());
         let files = writer.into_files()?;
         let Change { table, operation, replaces, rows, becomes } = change;
-        let changed = self.catalog.commit(|tx| {
-            let old = self.table(table)?;
+        self.commit(move |writing| {
+            let (db, old) = (writing.db, writing.state.table(table)?);
             if becomes.as_ref().is_some_and(|becomes| becomes.from != old.version) {
-                return Err(conflict(&old));
+                return Err(conflict(old));
             }
-            let new_columns = becomes.as_ref().map(|becomes| Arc::clone(&becomes.columns));
-            match &new_columns {
-                Some(new) => must_fit(&columns, &Relation { columns: Arc::clone(new), ..old.clone() })?,
-                None => must_fit(&columns, &old)?,
-            }
-            let gone = gone(&old, replaces)?;
+            let new_columns = becomes.as_ref().map(|becomes| &becomes.columns);
+            must_fit(&columns, new_columns.unwrap_or(&old.columns), &old.name)?;
+            let gone = gone(old, &replaces)?;
             if files.is_empty() && gone.is_empty() && becomes.is_none() {
-                return Ok((None, vec![]));
+                return Ok(((), vec![]));
             }
             let version = old.version + 1;
-            tx.execute("UPDATE relations SET version = ?2 WHERE id = ?1", params![table.0, version.cast_signed()])?;
-            let described = match becomes {
-                None => old,
+            db.execute("UPDATE relations SET version = ?2 WHERE id = ?1", params![table.0, version.cast_signed()])?;
+            let described = match &becomes {
+                None => old.clone(),
                 Some(Definition { columns, column_comments, rules, .. }) => {
-                    let new = Relation { columns, column_comments, rules, ..old };
+                    let (columns, column_comments) = (Arc::clone(columns), column_comments.clone());
+                    let new = Relation { columns, column_comments, rules: rules.clone(), ..old.clone() };
                     let sql = "UPDATE relations SET columns = ?2 WHERE id = ?1";
-                    tx.execute(sql, params![table.0, columns_to(&new.described(&new.columns)?)?])?;
+                    db.execute(sql, params![table.0, columns_to(&new.described(&new.columns)?)?])?;
                     new
                 }
             };
             let sql = "UPDATE table_files SET removed = ?3 WHERE table_id = ?1 AND name = ?2";
             for file in &gone {
-                tx.prepare(sql)?.execute(params![table.0, file.name(), version.cast_signed()])?;
+                db.prepare(sql)?.execute(params![table.0, file.name(), version.cast_signed()])?;
             }
-            let added = self.name_files(tx, table, version, files)?;
-            record_version(tx, table, version, operation, rows, new_columns.as_deref())?;
-            let new = described.next(version, added, &gone);
-            Ok((Some(new.clone()), vec![Touched::Rows(Box::new(new))]))
-        })?;
-        if let Some(relation) = changed {
-            self.publish(&relation);
-        }
-        Ok(())
+            let added = writing.name_files(table, version, &files)?;
+            record_version(db, table, version, operation, rows, new_columns.map(AsRef::as_ref))?;
+            Ok(((), vec![Touched::Rows(Box::new(described.next(version, added, &gone)))]))
+        })
     }
 
     /// Deletes what only versions need that were no longer the last one at `before`, in microseconds since 1970, UTC. Files
     /// that somebody reads stay until they have been read.
     pub fn vacuum(&self, table: TableId, before: i64) -> Result<Vacuumed> {
-        self.catalog.commit(|tx| {
+        self.commit(move |writing| {
             let sql = "SELECT max(version) FROM table_versions WHERE table_id = ?1 AND committed <= ?2";
-            let last: Option<i64> = tx.query_row(sql, params![table.0, before], |row| row.get(0))?;
-            delete_past(tx, self.table(table)?, last.map_or(0, i64::cast_unsigned))
+            let last: Option<i64> = writing.db.query_row(sql, params![table.0, before], |row| row.get(0))?;
+            delete_past(writing.db, writing.state.table(table)?, last.map_or(0, i64::cast_unsigned))
         })
     }
 
     /// Deletes files of the earliest versions until no more than so many are left that only earlier versions need.
     pub fn vacuum_down_to(&self, table: TableId, files: usize) -> Result<Vacuumed> {
-        self.catalog.commit(|tx| {
-            let relation = self.table(table)?;
+        self.commit(move |writing| {
+            let relation = writing.state.table(table)?;
             let mut removed: Vec<u64> = relation.past.iter().filter_map(|file| file.removed).collect();
             removed.sort_unstable();
             let last = removed.len().checked_sub(files + 1).map_or(0, |at| removed[at]);
-            delete_past(tx, relation, last)
+            delete_past(writing.db, relation, last)
         })
     }
+}
 
+impl Writing<'_> {
     /// Moves finished files to their table and names them. The last step of a change: they are the commit's now.
-    pub(super) fn name_files(
-        &self,
-        tx: &Transaction<'_>,
-        table: TableId,
-        version: u64,
-        mut files: Vec<NewFile>,
-    ) -> Result<Vec<DataFile>> {
+    pub(super) fn name_files(&self, table: TableId, version: u64, files: &[NewFile]) -> Result<Vec<DataFile>> {
         let dir = table_dir(self.root(), table);
-        if version == 1 {
-            fs::create_dir_all(dir.join(delta::LOG))?;
+        if !files.is_empty() && !dir.exists() {
+            fs::create_dir_all(&dir)?;
             sync_dir(&self.root().join("tables"))?;
         }
+        let sql = "INSERT INTO table_files (table_id, name, rows, bytes, added) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let mut insert = self.db.prepare(sql)?;
         let mut named = Vec::with_capacity(files.len());
-        for file in &mut files {
-            let name = file.draft.path().file_name().unwrap_or_default().to_owned();
-            let path = dir.join(&name);
-            file.draft.move_to(path.clone())?;
-            let sql = "INSERT INTO table_files (table_id, name, rows, bytes, added) VALUES (?1, ?2, ?3, ?4, ?5)";
+        for file in files {
+            let name = file.draft.path().file_name().unwrap_or_default();
+            let stored = self.place(&file.draft, dir.join(name))?;
             let numbers = [file.rows, file.bytes, version].map(u64::cast_signed);
-            tx.prepare(sql)?.execute(params![table.0, name.to_string_lossy(), numbers[0], numbers[1], numbers[2]])?;
-            let stored = Arc::new(Stored::new(path));
+            insert.execute(params![table.0, name.to_string_lossy(), numbers[0], numbers[1], numbers[2]])?;
             named.push(DataFile { rows: file.rows, bytes: file.bytes, added: version, removed: None, stored });
         }
         if !files.is_empty() {
             sync_dir(&dir)?;
         }
-        files.into_iter().for_each(|file| file.draft.keep());
         Ok(named)
-    }
-
-    pub fn table(&self, table: TableId) -> Result<Relation> {
-        let schemas = self.catalog.show();
-        let mut relations = schemas.values().flat_map(|contents| contents.relations.values());
-        relations.find(|relation| relation.kind == RelationKind::Table(table)).cloned().ok_or_else(|| {
-            Error::new(Kind::UnknownTable, "the table was dropped or replaced while rows were written to it")
-        })
     }
 }
 
@@ -198,14 +179,14 @@ impl Relation {
 }
 
 /// The files that a change takes away, or the conflict that keeps it from doing so.
-fn gone(table: &Relation, replaces: Replaces) -> Result<Vec<DataFile>> {
+fn gone(table: &Relation, replaces: &Replaces) -> Result<Vec<DataFile>> {
     match replaces {
         Replaces::Nothing => Ok(Vec::new()),
         Replaces::Everything => Ok(table.files.to_vec()),
         Replaces::Files(files) => {
             let there: HashSet<_> = table.files.iter().map(|file| Arc::as_ptr(&file.stored)).collect();
             match files.iter().all(|file| there.contains(&Arc::as_ptr(&file.stored))) {
-                true => Ok(files),
+                true => Ok(files.clone()),
                 false => Err(conflict(table)),
             }
         }
@@ -219,7 +200,7 @@ fn conflict(table: &Relation) -> Error {
 }
 
 /// Takes the names from files that only versions before `last` need.
-fn delete_past(tx: &Transaction<'_>, table: Relation, last: u64) -> Result<(Vacuumed, Vec<Touched>)> {
+fn delete_past(db: &Connection, table: &Relation, last: u64) -> Result<(Vacuumed, Vec<Touched>)> {
     let is_gone = |file: &&DataFile| file.removed.is_some_and(|removed| removed <= last);
     let gone: Vec<&DataFile> = table.past.iter().filter(is_gone).collect();
     let vacuumed = Vacuumed { files: gone.len(), bytes: gone.iter().map(|file| file.bytes).sum() };
@@ -228,16 +209,16 @@ fn delete_past(tx: &Transaction<'_>, table: Relation, last: u64) -> Result<(Vacu
     };
     for file in gone {
         let sql = "DELETE FROM table_files WHERE table_id = ?1 AND name = ?2";
-        tx.execute(sql, params![table.id, file.name()])?;
+        db.execute(sql, params![table.id, file.name()])?;
     }
     let sql = "UPDATE relations SET readable_from = ?2 WHERE id = ?1";
-    tx.execute(sql, params![table.id, readable_from.cast_signed()])?;
-    Ok((vacuumed, vec![Touched::Relation(table.schema, table.name)]))
+    db.execute(sql, params![table.id, readable_from.cast_signed()])?;
+    Ok((vacuumed, vec![Touched::Relation(table.schema.clone(), table.name.clone())]))
 }
 
 /// Writes the row that says how a version came about. Its time is after that of the version before.
 pub(super) fn record_version(
-    tx: &Transaction<'_>,
+    db: &Connection,
     table: TableId,
     version: u64,
     operation: &str,
@@ -245,12 +226,12 @@ pub(super) fn record_version(
     columns: Option<&Schema>,
 ) -> Result<()> {
     let sql = "SELECT committed FROM table_versions WHERE table_id = ?1 ORDER BY version DESC LIMIT 1";
-    let last: Option<i64> = tx.prepare(sql)?.query_row([table.0], |row| row.get(0)).optional()?;
+    let last: Option<i64> = db.prepare(sql)?.query_row([table.0], |row| row.get(0)).optional()?;
     let committed = now_micros().max(last.map_or(0, |last| last + 1));
     let columns = columns.map(columns_to).transpose()?;
     let sql = "INSERT INTO table_versions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     let counts = [rows.inserted, rows.updated, rows.deleted].map(u64::cast_signed);
-    tx.prepare(sql)?.execute(params![
+    db.prepare(sql)?.execute(params![
         table.0,
         version.cast_signed(),
         operation,
@@ -264,11 +245,11 @@ pub(super) fn record_version(
 }
 
 /// Rows with these columns can only be those of a table that has them, too.
-pub(super) fn must_fit(columns: &Schema, table: &Relation) -> Result<()> {
-    match same_columns(columns, &table.columns) {
+pub(super) fn must_fit(columns: &Schema, wanted: &Schema, table: &str) -> Result<()> {
+    match same_columns(columns, wanted) {
         true => Ok(()),
         false => {
-            let message = format!("table \"{}\" has other columns than the rows written to it", table.name);
+            let message = format!("table \"{table}\" has other columns than the rows written to it");
             Err(Error::new(Kind::WrongType, message))
         }
     }

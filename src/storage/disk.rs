@@ -1,67 +1,56 @@
 //! Files and folders that delete themselves at the right moment: drafts unless committed, stored ones once dropped.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Statistics;
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
-/// A file or folder written for a commit that has not happened yet. Dropping it deletes it.
+/// A file or folder written for a commit that has not happened yet. Dropping it deletes it, unless it has been placed.
 #[derive(Debug)]
 pub(super) struct Draft {
     path: PathBuf,
-    kept: bool,
+    placed: OnceLock<Arc<Stored>>,
 }
 
 impl Draft {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, kept: false }
+        Self { path, placed: OnceLock::new() }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
-
-    pub(super) fn move_to(&mut self, path: PathBuf) -> Result<()> {
-        fs::rename(&self.path, &path)?;
-        self.path = path;
-        Ok(())
-    }
-
-    /// Hands it over to the catalog. From here on only the sweep at start may judge it: a commit that reports an
-    /// error may still have reached the disk, and then its rows must find their files.
-    pub(super) fn keep(mut self) {
-        self.kept = true;
-    }
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        if !self.kept {
+        if self.placed.get().is_none() {
             remove(&self.path);
         }
     }
 }
 
-/// A file or folder that the catalog names. Once doomed, it is deleted when its last reader lets go.
+/// A file or folder where it belongs. It deletes itself when its last holder lets go, unless the catalog names it.
 #[derive(Debug)]
 pub(super) struct Stored {
     path: PathBuf,
-    doomed: AtomicBool,
+    named: AtomicBool,
     /// What the footer of a data file says of the columns that its table had when somebody asked.
     statistics: RwLock<Option<(SchemaRef, Arc<Statistics>)>>,
 }
 
 impl Stored {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, doomed: AtomicBool::new(false), statistics: RwLock::default() }
+    fn new(path: PathBuf, named: bool) -> Arc<Self> {
+        Arc::new(Self { path, named: AtomicBool::new(named), statistics: RwLock::default() })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -83,15 +72,21 @@ impl Stored {
         statistics
     }
 
+    /// Hands it over to the catalog. From here on only [`Stored::doom`] and the sweep at start may judge it: a commit
+    /// that reports an error may still have reached the disk, and then its rows must find their files.
+    pub(super) fn keep(&self) {
+        self.named.store(true, Ordering::Release);
+    }
+
     /// The catalog names it no more, and that is on disk.
     pub(super) fn doom(&self) {
-        self.doomed.store(true, Ordering::Release);
+        self.named.store(false, Ordering::Release);
     }
 }
 
 impl Drop for Stored {
     fn drop(&mut self) {
-        if self.doomed.load(Ordering::Acquire) {
+        if !self.named.load(Ordering::Acquire) {
             remove(&self.path);
             if let Some(parent) = self.path.parent() {
                 // The folder of a model or table goes with what was last in it; while it has more this fails, as it should.
@@ -99,6 +94,50 @@ impl Drop for Stored {
             }
         }
     }
+}
+
+/// All that anybody holds, by its path, so that nothing on disk has two that would delete it.
+#[derive(Debug, Default)]
+pub(super) struct Held(Mutex<HashMap<PathBuf, Weak<Stored>>>);
+
+impl Held {
+    /// What the catalog names by this path.
+    pub(super) fn at(&self, path: &Path) -> Arc<Stored> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match held.get(path).and_then(Weak::upgrade) {
+            Some(stored) => stored,
+            None => hold(&mut held, Stored::new(path.to_owned(), true)),
+        }
+    }
+
+    /// Moves a draft to where it belongs, unless it is there already.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] if it was placed elsewhere: what it belongs to is not what it was.
+    pub(super) fn place(&self, draft: &Draft, path: PathBuf) -> Result<Arc<Stored>> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let placed = match draft.placed.get() {
+            Some(placed) => placed,
+            None => {
+                fs::rename(&draft.path, &path)?;
+                let stored = hold(&mut held, Stored::new(path.clone(), false));
+                draft.placed.get_or_init(|| stored)
+            }
+        };
+        match placed.path == path {
+            true => Ok(Arc::clone(placed)),
+            false => Err(Error::new(Kind::Conflict, "somebody else was faster with what this would have made")),
+        }
+    }
+}
+
+fn hold(held: &mut HashMap<PathBuf, Weak<Stored>>, stored: Arc<Stored>) -> Arc<Stored> {
+    // Before it would grow, what nobody holds any more makes room.
+    if held.len() == held.capacity() {
+        held.retain(|_, stored| stored.strong_count() > 0);
+    }
+    held.insert(stored.path.clone(), Arc::downgrade(&stored));
+    stored
 }
 
 /// Deletes a file or folder. What cannot be deleted now is swept at the next start.

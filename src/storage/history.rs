@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::catalog::{DataFile, Relation, TableId, columns_from};
 use super::changes::ChangedRows;
+use super::relation::{DataFile, Relation, TableId};
+use super::rows::columns_from;
 use super::store::{Store, display_name};
 use crate::error::{Error, Kind, Result};
 
@@ -32,26 +33,7 @@ pub enum Moment {
 impl Store {
     /// The versions of a table, the first one first.
     pub fn history(&self, table: TableId) -> Result<Vec<TableVersion>> {
-        self.history_from(table, 0)
-    }
-
-    /// The same from a version on.
-    pub(super) fn history_from(&self, table: TableId, version: u64) -> Result<Vec<TableVersion>> {
-        self.catalog.read(|db| {
-            let sql = "SELECT version, operation, committed, inserted, updated, deleted
-                       FROM table_versions WHERE table_id = ?1 AND version >= ?2 ORDER BY version";
-            let mut query = db.prepare(sql)?;
-            let rows = query.query_map(params![table.0, version.cast_signed()], |row| {
-                let count = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
-                Ok(TableVersion {
-                    version: count(0)?,
-                    operation: row.get(1)?,
-                    committed: row.get(2)?,
-                    rows: ChangedRows { inserted: count(3)?, updated: count(4)?, deleted: count(5)? },
-                })
-            })?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
-        })
+        self.read(|db| versions_from(db, table, 0))
     }
 
     /// The table as it was.
@@ -76,29 +58,44 @@ impl Store {
             relation.past.iter().chain(relation.files.iter()).filter(|file| file.is_in(version)).cloned().collect();
         // Names grow with time.
         files.sort_by(|a, b| a.name().cmp(b.name()));
-        let columns = self.columns_at(table, version)?.unwrap_or_else(|| Arc::clone(&relation.columns));
+        let columns = self.read(|db| columns_at(db, table, version))?.unwrap_or_else(|| Arc::clone(&relation.columns));
         Ok(Relation { files: files.into(), columns, version, ..relation.clone() })
     }
 
     fn version_at(&self, table: TableId, time: i64) -> Result<Option<u64>> {
-        self.catalog.read(|db| {
+        self.read(|db| {
             let sql = "SELECT version FROM table_versions WHERE table_id = ?1 AND committed <= ?2
                        ORDER BY version DESC LIMIT 1";
             let version = db.query_row(sql, params![table.0, time], |row| row.get::<_, i64>(0)).optional()?;
             Ok(version.map(i64::cast_unsigned))
         })
     }
+}
 
-    /// The columns that a version has; `None`: it is not known.
-    pub(super) fn columns_at(&self, table: TableId, version: u64) -> Result<Option<SchemaRef>> {
-        self.catalog.read(|db| {
-            let sql = "SELECT columns FROM table_versions
-                       WHERE table_id = ?1 AND version <= ?2 AND columns IS NOT NULL ORDER BY version DESC LIMIT 1";
-            let bytes: Option<Vec<u8>> =
-                db.query_row(sql, params![table.0, version.cast_signed()], |row| row.get(0)).optional()?;
-            Ok(bytes.map(|bytes| columns_from(&bytes)).transpose()?.map(|(columns, ..)| columns))
+/// The versions of a table from one on.
+pub(super) fn versions_from(db: &Connection, table: TableId, version: u64) -> Result<Vec<TableVersion>> {
+    let sql = "SELECT version, operation, committed, inserted, updated, deleted
+               FROM table_versions WHERE table_id = ?1 AND version >= ?2 ORDER BY version";
+    let mut query = db.prepare(sql)?;
+    let rows = query.query_map(params![table.0, version.cast_signed()], |row| {
+        let count = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
+        Ok(TableVersion {
+            version: count(0)?,
+            operation: row.get(1)?,
+            committed: row.get(2)?,
+            rows: ChangedRows { inserted: count(3)?, updated: count(4)?, deleted: count(5)? },
         })
-    }
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The columns that a version has; `None`: it is not known.
+pub(super) fn columns_at(db: &Connection, table: TableId, version: u64) -> Result<Option<SchemaRef>> {
+    let sql = "SELECT columns FROM table_versions
+               WHERE table_id = ?1 AND version <= ?2 AND columns IS NOT NULL ORDER BY version DESC LIMIT 1";
+    let bytes: Option<Vec<u8>> =
+        db.query_row(sql, params![table.0, version.cast_signed()], |row| row.get(0)).optional()?;
+    Ok(bytes.map(|bytes| columns_from(&bytes)).transpose()?.map(|(columns, ..)| columns))
 }
 
 impl DataFile {

@@ -18,9 +18,12 @@ use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
 use super::access::{DefaultOn, RoleId};
-use super::catalog::{ModelRow, ModelVersion, Status, Touched, version_dir};
+use super::catalog::Reserved;
 use super::disk::{Draft, fresh_name, now_micros, sync_dir};
+use super::model::{ModelRow, Status};
 use super::roles::{forget_rights, grant_defaults};
+use super::rows::version_dir;
+use super::state::Touched;
 use super::store::{IfExists, Store, display_name};
 use super::writer::{not_written, parquet_writer};
 use crate::error::{Error, Kind, Result};
@@ -60,12 +63,11 @@ const MANIFEST: &str = "manifest.json";
 impl Store {
     /// All models with their versions, by schema and name.
     pub fn models(&self) -> Result<Vec<ModelRow>> {
-        Ok(self.catalog.show().values().flat_map(|contents| contents.models.values().cloned()).collect())
+        Ok(self.state().models().cloned().collect())
     }
 
     pub fn model(&self, schema: &str, name: &str) -> Result<Option<ModelRow>> {
-        let schemas = self.catalog.show();
-        Ok(schemas.get(schema).and_then(|contents| contents.models.get(name)).cloned())
+        Ok(self.state().model(schema, name).cloned())
     }
 
     /// Writes the artefact, then commits it as a new version and makes that the default.
@@ -73,125 +75,121 @@ impl Store {
     /// Of a model that exists, `Replace` adds the next version and `Keep` answers the present default.
     pub fn commit_model(&self, new: NewModel, artefact: &Artefact, exists: IfExists) -> Result<u32> {
         let NewModel { schema, name, owner, model_type, facts } = new;
-        let kept = |model: &ModelRow| match exists {
-            IfExists::Error => {
-                let message = format!("model \"{}\" already exists", display_name(&schema, &name));
-                Err(Error::new(Kind::ModelExists, message).hint("CREATE OR REPLACE MODEL adds a new version of it"))
-            }
-            IfExists::Keep => Ok(Some(model.default_version)),
-            IfExists::Replace => Ok(None),
-        };
         // Asked before the work of writing, and again inside the transaction, where it counts.
-        self.schema_id(&schema)?;
-        if let Some(version) = self.model(&schema, &name)?.as_ref().map(kept).transpose()?.flatten() {
+        let state = self.state();
+        state.schema_id(&schema)?;
+        if let Some(version) = state.model(&schema, &name).map(|model| kept(model, exists)).transpose()?.flatten() {
             return Ok(version);
         }
 
-        let mut draft = Draft::new(self.root().join("models").join("incoming").join(fresh_name()));
+        let draft = Draft::new(self.root().join("models").join("incoming").join(fresh_name()));
         let (bytes, hash) = write_artefact(draft.path(), artefact)?;
         let facts = serde_json::to_string(&facts)?;
-        self.catalog.commit(|tx| {
-            let schema_id = self.schema_id(&schema)?;
+        let (number, version_number) = (Reserved::default(), Reserved::default());
+        self.commit(move |writing| {
+            let db = writing.db;
+            let schema_id = writing.state.schema_id(&schema)?;
             let now = now_micros();
             let mut touched = vec![Touched::Model(schema.clone(), name.clone())];
-            let (id, version) = match self.model(&schema, &name)? {
-                Some(model) => {
-                    if let Some(version) = kept(&model)? {
-                        return Ok((version, vec![]));
-                    }
-                    let sql = "UPDATE models SET default_version = next_version, next_version = next_version + 1
-                               WHERE id = ?1 RETURNING default_version";
-                    (model.id, tx.query_row(sql, [model.id], |row| row.get(0))?)
-                }
+            let id = match writing.state.model(&schema, &name) {
+                Some(model) => match kept(model, exists)? {
+                    Some(version) => return Ok((version, vec![])),
+                    None => model.id,
+                },
                 None => {
-                    let sql = "INSERT INTO models (schema_id, name, default_version, next_version, created, owner)
-                               VALUES (?1, ?2, 1, 2, ?3, ?4)";
-                    tx.execute(sql, params![schema_id, name, now, owner.0])?;
-                    let id = tx.last_insert_rowid();
-                    touched.extend(grant_defaults(tx, DefaultOn::Models, id, schema_id, owner)?);
-                    (id, 1)
+                    let id = writing.number("models", &number);
+                    let sql = "INSERT INTO models (id, schema_id, name, default_version, next_version, created, owner)
+                               VALUES (?1, ?2, ?3, 1, 1, ?4, ?5)";
+                    db.execute(sql, params![id, schema_id, name, now, owner.0])?;
+                    touched.extend(grant_defaults(db, DefaultOn::Models, id, schema_id, owner)?);
+                    id
                 }
             };
+            let next = db.query_row("SELECT next_version FROM models WHERE id = ?1", [id], |row| row.get(0))?;
+            let version = u32::try_from(writing.version(id, next, &version_number))
+                .map_err(|_| Error::internal("a model has too many versions"))?;
+            let sql = "UPDATE models SET default_version = ?2, next_version = max(next_version, ?2 + 1) WHERE id = ?1";
+            db.execute(sql, params![id, version])?;
             let sql = "INSERT INTO model_versions (model_id, version, model_type, created, bytes, hash, facts)
                        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-            tx.execute(sql, params![id, version, model_type, now, bytes.cast_signed(), hash, facts])?;
+            db.execute(sql, params![id, version, model_type, now, bytes.cast_signed(), hash, facts])?;
 
-            let place = version_dir(self.root(), id, version);
+            let place = version_dir(writing.root(), id, version);
             let dir = place.parent().unwrap_or(&place);
             fs::create_dir_all(dir)?;
-            if place.exists() {
-                // A commit that failed at its very end left it there; no row names it.
-                fs::remove_dir_all(&place)?;
-            }
-            draft.move_to(place.clone())?;
+            writing.place(&draft, place.clone())?;
             sync_dir(dir)?;
-            sync_dir(&self.root().join("models"))?;
-            draft.keep();
+            sync_dir(&writing.root().join("models"))?;
             Ok((version, touched))
         })
     }
 
     /// Reads a version back. Damage is found here, never loaded.
     pub fn read_artefact(&self, schema: &str, name: &str, version: u32) -> Result<Artefact> {
-        let (_, row) = self.version(schema, name, version)?;
+        let state = self.state();
+        let (_, row) = state.model_version(schema, name, version)?;
         read_artefact(row.stored.path(), &row.hash).map_err(|error| about(schema, name, version, error))
     }
 
     /// Marks a version as not usable. It stays listed, with the reason.
     pub fn mark_failed(&self, schema: &str, name: &str, version: u32, why: &str) -> Result<()> {
-        self.catalog.commit(|tx| {
-            let (model, _) = self.version(schema, name, version)?;
+        let [schema, name, why] = [schema, name, why].map(str::to_owned);
+        self.commit(move |writing| {
+            let (model, _) = writing.state.model_version(&schema, &name, version)?;
             let sql = "UPDATE model_versions SET failure = ?3 WHERE model_id = ?1 AND version = ?2";
-            tx.execute(sql, params![model.id, version, why])?;
-            Ok(((), vec![Touched::Model(schema.to_owned(), name.to_owned())]))
+            writing.db.execute(sql, params![model.id, version, why])?;
+            Ok(((), vec![Touched::Model(schema.clone(), name.clone())]))
         })
     }
 
     /// Drops a model with all its versions. Answers whether it was there.
     pub fn drop_model(&self, schema: &str, name: &str, if_exists: bool) -> Result<bool> {
-        self.catalog.commit(|tx| {
-            self.schema_id(schema)?;
-            match self.model(schema, name)? {
-                Some(model) => {
-                    tx.execute("DELETE FROM models WHERE id = ?1", [model.id])?;
-                    forget_rights(tx)?;
-                    Ok((true, vec![Touched::Model(schema.to_owned(), name.to_owned())]))
-                }
-                None if if_exists => Ok((false, vec![])),
-                None => Err(self.unknown_model(schema, name)),
+        let [schema, name] = [schema, name].map(str::to_owned);
+        self.commit(move |writing| {
+            writing.state.schema_id(&schema)?;
+            if if_exists && writing.state.model(&schema, &name).is_none() {
+                return Ok((false, vec![]));
             }
+            let model = writing.state.existing_model(&schema, &name)?;
+            writing.db.execute("DELETE FROM models WHERE id = ?1", [model.id])?;
+            forget_rights(writing.db)?;
+            Ok((true, vec![Touched::Model(schema.clone(), name.clone())]))
         })
     }
 
     /// Gives a model another name in its schema.
     pub fn rename_model(&self, schema: &str, name: &str, new_name: &str) -> Result<()> {
-        self.catalog.commit(|tx| {
-            let model = self.existing_model(schema, name)?;
-            if self.model(schema, new_name)?.is_some() {
-                let message = format!("model \"{}\" already exists", display_name(schema, new_name));
+        let [schema, name, new_name] = [schema, name, new_name].map(str::to_owned);
+        self.commit(move |writing| {
+            let model = writing.state.existing_model(&schema, &name)?;
+            if writing.state.model(&schema, &new_name).is_some() {
+                let message = format!("model \"{}\" already exists", display_name(&schema, &new_name));
                 return Err(Error::new(Kind::ModelExists, message));
             }
-            tx.execute("UPDATE models SET name = ?2 WHERE id = ?1", params![model.id, new_name])?;
-            let touched = [name, new_name].map(|name| Touched::Model(schema.to_owned(), name.to_owned()));
+            writing.db.execute("UPDATE models SET name = ?2 WHERE id = ?1", params![model.id, new_name])?;
+            let touched = [&name, &new_name].map(|name| Touched::Model(schema.clone(), name.clone()));
             Ok(((), touched.into()))
         })
     }
 
     /// Makes another version the one that is meant by the bare name.
     pub fn set_default_version(&self, schema: &str, name: &str, version: u32) -> Result<()> {
-        self.catalog.commit(|tx| {
-            let (model, _) = self.version(schema, name, version)?;
-            tx.execute("UPDATE models SET default_version = ?2 WHERE id = ?1", params![model.id, version])?;
-            Ok(((), vec![Touched::Model(schema.to_owned(), name.to_owned())]))
+        let [schema, name] = [schema, name].map(str::to_owned);
+        self.commit(move |writing| {
+            let (model, _) = writing.state.model_version(&schema, &name, version)?;
+            let sql = "UPDATE models SET default_version = ?2 WHERE id = ?1";
+            writing.db.execute(sql, params![model.id, version])?;
+            Ok(((), vec![Touched::Model(schema.clone(), name.clone())]))
         })
     }
 
     /// Drops one version; its number is not used again. The default version must stay.
     pub fn drop_model_version(&self, schema: &str, name: &str, version: u32) -> Result<()> {
-        self.catalog.commit(|tx| {
-            let (model, _) = self.version(schema, name, version)?;
+        let [schema, name] = [schema, name].map(str::to_owned);
+        self.commit(move |writing| {
+            let (model, _) = writing.state.model_version(&schema, &name, version)?;
             if model.default_version == version {
-                let shown = display_name(schema, name);
+                let shown = display_name(&schema, &name);
                 let message = format!("version {version} is the default of model \"{shown}\"");
                 let cure = match model.versions.len() {
                     1 => "it is the only version: drop the model instead",
@@ -200,8 +198,8 @@ impl Store {
                 return Err(Error::new(Kind::StillNeeded, message).hint(cure));
             }
             let sql = "DELETE FROM model_versions WHERE model_id = ?1 AND version = ?2";
-            tx.execute(sql, params![model.id, version])?;
-            Ok(((), vec![Touched::Model(schema.to_owned(), name.to_owned())]))
+            writing.db.execute(sql, params![model.id, version])?;
+            Ok(((), vec![Touched::Model(schema.clone(), name.clone())]))
         })
     }
 
@@ -221,28 +219,17 @@ impl Store {
         }
         Ok(found)
     }
+}
 
-    fn existing_model(&self, schema: &str, name: &str) -> Result<ModelRow> {
-        self.model(schema, name)?.ok_or_else(|| self.unknown_model(schema, name))
-    }
-
-    fn version(&self, schema: &str, name: &str, version: u32) -> Result<(ModelRow, ModelVersion)> {
-        let model = self.existing_model(schema, name)?;
-        match model.version(version).cloned() {
-            Some(row) => Ok((model, row)),
-            None => {
-                let message = format!("model \"{}\" has no version {version}", display_name(schema, name));
-                let known: Vec<_> = model.versions.iter().map(|row| row.version.to_string()).collect();
-                Err(Error::new(Kind::UnknownModel, message).hint(format!("it has version {}", known.join(", "))))
-            }
+/// Of a model that is there already: its version, if that is to stay; `None`: it gets a new one.
+fn kept(model: &ModelRow, exists: IfExists) -> Result<Option<u32>> {
+    match exists {
+        IfExists::Error => {
+            let message = format!("model \"{}\" already exists", display_name(&model.schema, &model.name));
+            Err(Error::new(Kind::ModelExists, message).hint("CREATE OR REPLACE MODEL adds a new version of it"))
         }
-    }
-
-    fn unknown_model(&self, schema: &str, name: &str) -> Error {
-        let schemas = self.catalog.show();
-        let known = schemas.get(schema).into_iter().flat_map(|contents| contents.models.keys());
-        Error::new(Kind::UnknownModel, format!("model \"{}\" does not exist", display_name(schema, name)))
-            .suggest(name, known.map(String::as_str))
+        IfExists::Keep => Ok(Some(model.default_version)),
+        IfExists::Replace => Ok(None),
     }
 }
 
@@ -410,7 +397,8 @@ mod tests {
 
     /// One flipped bit in the middle of a file of a version.
     fn damage(store: &Store, name: &str, version: u32, file: &str) {
-        let (_, row) = store.version("public", name, version).unwrap();
+        let state = store.state();
+        let (_, row) = state.model_version("public", name, version).unwrap();
         let path = row.stored.path().join(file);
         let mut bytes = fs::read(&path).unwrap();
         let middle = bytes.len() / 2;
@@ -458,7 +446,7 @@ mod tests {
         }
         damage(&store, "flipped", 2, "1-user_factors__.parquet");
         damage(&store, "manifest", 1, MANIFEST);
-        let path = |name| store.version("public", name, 1).unwrap().1.stored.path().to_owned();
+        let path = |name| store.state().model_version("public", name, 1).unwrap().1.stored.path().to_owned();
         File::options().write(true).open(path("short").join("0-empty.parquet")).unwrap().set_len(10).unwrap();
         fs::remove_dir_all(path("gone")).unwrap();
 
@@ -487,7 +475,7 @@ mod tests {
         assert_eq!([1.0, 2.0, 3.0].map(|seed| commit(&store, "shop", seed)), [1, 2, 3]);
         assert_eq!(store.drop_model_version("public", "shop", 3).unwrap_err().kind, Kind::StillNeeded);
         store.set_default_version("public", "shop", 1).unwrap();
-        let path = store.version("public", "shop", 3).unwrap().1.stored.path().to_owned();
+        let path = store.state().model_version("public", "shop", 3).unwrap().1.stored.path().to_owned();
         store.drop_model_version("public", "shop", 3).unwrap();
         assert!(!path.exists());
         drop(store);

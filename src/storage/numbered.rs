@@ -8,11 +8,14 @@ use datafusion::arrow::array::{ArrayRef, Int64Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::Result as DFResult;
+use datafusion::common::pruning::PrunableStatistics;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result as DFResult, ToDFSchema};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{Expr, TableType};
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
@@ -54,24 +57,46 @@ impl TableProvider for NumberedTable {
         TableType::Base
     }
 
+    // The plan keeps the filter; files that have no such rows are left out.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DFResult<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
     async fn scan(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+        filters: &[Expr],
         _limit: Option<usize>,
     ) -> DFResult<Arc<dyn ExecutionPlan>> {
         let number = self.schema.fields().len() - 1;
         let all: Vec<usize> = (0..=number).collect();
         let wanted = projection.unwrap_or(&all);
         let columns: Vec<usize> = wanted.iter().copied().filter(|at| *at != number).collect();
+        let wants = self.files_with(state, filters).await?;
         let mut files = Vec::new();
-        for file in self.table.relation().files.iter() {
-            files.push(self.table.scan_file(state, file, Some(&columns)).await?);
+        for (at, file) in self.table.relation().files.iter().enumerate().filter(|(at, _)| wants[*at]) {
+            files.push((at, self.table.scan_file(state, file, Some(&columns)).await?));
         }
         let mut next = 0..;
         let order = wanted.iter().map(|at| if *at == number { None } else { next.next() }).collect();
         Ok(Arc::new(NumberRows::new(files, order, Arc::new(self.schema.project(wanted)?))))
+    }
+}
+
+impl NumberedTable {
+    /// Of each file whether it may have rows that pass all filters, by the least and greatest values in it.
+    async fn files_with(&self, state: &dyn Session, filters: &[Expr]) -> DFResult<Vec<bool>> {
+        let files = &self.table.relation().files;
+        let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(vec![true; files.len()]) };
+        let filter = state.create_physical_expr(filter, &self.schema.as_ref().clone().to_dfschema()?)?;
+        let columns = self.table.schema();
+        let mut statistics = Vec::with_capacity(files.len());
+        for file in files.iter() {
+            statistics.push(self.table.statistics_of(state, file).await?);
+        }
+        let predicate = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema)).try_build(filter)?;
+        predicate.prune(&PrunableStatistics::new(statistics, columns))
     }
 }
 
@@ -80,14 +105,15 @@ impl TableProvider for NumberedTable {
 /// The scans are not its children: nothing may be moved into them, split them or leave out rows.
 #[derive(Debug)]
 struct NumberRows {
-    files: Vec<Arc<dyn ExecutionPlan>>,
+    /// With its place among the table's files.
+    files: Vec<(usize, Arc<dyn ExecutionPlan>)>,
     /// For each column the one of the scan, or `None`: the number.
     order: Arc<[Option<usize>]>,
     properties: Arc<PlanProperties>,
 }
 
 impl NumberRows {
-    fn new(files: Vec<Arc<dyn ExecutionPlan>>, order: Arc<[Option<usize>]>, schema: SchemaRef) -> Self {
+    fn new(files: Vec<(usize, Arc<dyn ExecutionPlan>)>, order: Arc<[Option<usize>]>, schema: SchemaRef) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(files.len().max(1)),
@@ -130,12 +156,12 @@ impl ExecutionPlan for NumberRows {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DFResult<SendableRecordBatchStream> {
         let schema = self.schema();
-        let Some(file) = self.files.get(partition) else {
+        let Some((at, file)) = self.files.get(partition) else {
             let none = futures::stream::empty();
             return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, none)));
         };
         let (order, columns) = (Arc::clone(&self.order), Arc::clone(&schema));
-        let mut next = row_number(partition, 0)?;
+        let mut next = row_number(*at, 0)?;
         let numbered = file.execute(0, context)?.map(move |batch| {
             let batch = batch?;
             let rows = batch.num_rows();

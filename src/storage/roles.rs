@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, params};
 
 use super::access::{Access, DefaultGrant, DefaultOn, Grant, Membership, Object, Policy, Role, RoleId, Verifier};
-use super::catalog::Touched;
+use super::catalog::Reserved;
+use super::state::{State, Touched};
 use super::store::Store;
 use crate::error::{Error, Kind, Result};
 
@@ -26,99 +27,86 @@ pub struct RoleChange {
 impl Store {
     /// The roles and their rights, as they are now.
     pub fn access(&self) -> Arc<Access> {
-        self.catalog.access()
+        Arc::clone(&self.state().access)
     }
 
     pub fn create_role(&self, name: &str, new: &RoleChange) -> Result<RoleId> {
-        self.catalog.commit(|tx| {
-            if self.access().find(name).is_some() {
+        let (name, new, number) = (name.to_owned(), new.clone(), Reserved::default());
+        self.commit(move |writing| {
+            if writing.state.access.find(&name).is_some() {
                 return Err(Error::new(Kind::ObjectExists, format!("role \"{name}\" already exists")));
             }
-            let sql = "INSERT INTO roles (name, superuser, login, create_role, inherit, bypass_rls)
-                       VALUES (?1, 0, 0, 0, 1, 0)";
-            tx.execute(sql, [name])?;
-            let id = RoleId(tx.last_insert_rowid());
-            write_role(tx, id, new)?;
+            let sql = "INSERT INTO roles (id, name, superuser, login, create_role, inherit, bypass_rls)
+                       VALUES (?1, ?2, 0, 0, 0, 1, 0)";
+            let id = RoleId(writing.number("roles", &number));
+            writing.db.execute(sql, params![id.0, name])?;
+            write_role(writing.db, id, &new)?;
             Ok((id, vec![Touched::Access]))
         })
     }
 
     pub fn alter_role(&self, role: RoleId, change: &RoleChange) -> Result<()> {
-        self.catalog.commit(|tx| {
-            write_role(tx, role, change)?;
+        let change = change.clone();
+        self.commit(move |writing| {
+            write_role(writing.db, role, &change)?;
             Ok(((), vec![Touched::Access]))
         })
     }
 
     pub fn rename_role(&self, role: RoleId, name: &str) -> Result<()> {
-        self.catalog.commit(|tx| {
-            if self.access().find(name).is_some() {
+        let name = name.to_owned();
+        self.commit(move |writing| {
+            if writing.state.access.find(&name).is_some() {
                 return Err(Error::new(Kind::ObjectExists, format!("role \"{name}\" already exists")));
             }
-            tx.execute("UPDATE roles SET name = ?2 WHERE id = ?1", params![role.0, name])?;
+            writing.db.execute("UPDATE roles SET name = ?2 WHERE id = ?1", params![role.0, name])?;
             Ok(((), vec![Touched::Access]))
         })
     }
 
     /// Drops roles that own nothing. What was granted to them goes with them.
     pub fn drop_roles(&self, roles: &[RoleId]) -> Result<()> {
-        self.catalog.commit(|tx| {
-            for role in roles {
-                let owned = self.owned_by(*role).len();
+        let roles = roles.to_vec();
+        self.commit(move |writing| {
+            for role in &roles {
+                let owned = owned_by(writing.state, *role).len();
                 if owned > 0 {
-                    let name = self.access().name(*role).to_owned();
+                    let name = writing.state.access.name(*role).to_owned();
                     let message = format!("role \"{name}\" cannot be dropped because some objects depend on it");
                     return Err(Error::new(Kind::StillNeeded, message).hint(format!(
                         "it owns {owned} of the schemas, tables, views and models: REASSIGN OWNED BY {name} TO another role"
                     )));
                 }
-                tx.execute("DELETE FROM grants WHERE grantee = ?1", [role.0])?;
-                tx.execute("DELETE FROM default_grants WHERE grantee = ?1 OR owner = ?1", [role.0])?;
-                tx.execute("DELETE FROM user_mappings WHERE role_id = ?1", [role.0])?;
-                for (relation, policy) in self.policies_for(*role) {
+                writing.db.execute("DELETE FROM grants WHERE grantee = ?1", [role.0])?;
+                writing.db.execute("DELETE FROM default_grants WHERE grantee = ?1 OR owner = ?1", [role.0])?;
+                writing.db.execute("DELETE FROM user_mappings WHERE role_id = ?1", [role.0])?;
+                for (relation, policy) in policies_for(writing.state, *role) {
                     let left: Vec<i64> = policy.roles.iter().filter(|of| *of != role).map(|of| of.0).collect();
                     if left.is_empty() {
                         let sql = "DELETE FROM policies WHERE relation_id = ?1 AND name = ?2";
-                        tx.execute(sql, params![relation, policy.name])?;
+                        writing.db.execute(sql, params![relation, policy.name])?;
                     } else {
                         let sql = "UPDATE policies SET roles = ?3 WHERE relation_id = ?1 AND name = ?2";
-                        tx.execute(sql, params![relation, policy.name, serde_json::to_string(&left)?])?;
+                        writing.db.execute(sql, params![relation, policy.name, serde_json::to_string(&left)?])?;
                     }
                 }
-                tx.execute("DELETE FROM roles WHERE id = ?1", [role.0])?;
+                writing.db.execute("DELETE FROM roles WHERE id = ?1", [role.0])?;
             }
             Ok(((), vec![Touched::Access, Touched::Servers]))
         })
     }
 
-    fn policies_for(&self, role: RoleId) -> Vec<(i64, Policy)> {
-        let access = self.access();
-        let schemas = self.catalog.show();
-        let relations = schemas.values().flat_map(|contents| contents.relations.values());
-        let policies =
-            relations.flat_map(|relation| access.policies(relation.id).iter().map(|policy| (relation.id, policy)));
-        policies.filter(|(_, policy)| policy.roles.contains(&role)).map(|(id, policy)| (id, policy.clone())).collect()
-    }
-
     /// Everything that a role owns.
     pub fn owned_by(&self, role: RoleId) -> Vec<Object> {
-        let schemas = self.catalog.show();
-        let mut owned = Vec::new();
-        for contents in schemas.values() {
-            owned.extend((contents.owner == role).then_some(Object::Schema(contents.id)));
-            let relations = contents.relations.values().filter(|relation| relation.owner == role);
-            owned.extend(relations.map(|relation| Object::Relation(relation.id)));
-            let models = contents.models.values().filter(|model| model.owner == role);
-            owned.extend(models.map(|model| Object::Model(model.id)));
-        }
-        owned
+        owned_by(&self.state(), role)
     }
 
     /// Lets roles into others, or changes whether they may let others in.
     pub fn add_members(&self, memberships: &[Membership]) -> Result<()> {
-        self.catalog.commit(|tx| {
-            for Membership { role, member, admin } in memberships {
-                let access = self.access();
+        let memberships = memberships.to_vec();
+        self.commit(move |writing| {
+            for Membership { role, member, admin } in &memberships {
+                let access = &writing.state.access;
                 if access.memberships_of(*role).contains(member) {
                     let message = match role == member {
                         true => format!("role \"{0}\" is a member of role \"{0}\"", access.name(*role)),
@@ -130,7 +118,7 @@ impl Store {
                 }
                 let sql = "INSERT INTO memberships (role_id, member_id, admin) VALUES (?1, ?2, ?3)
                            ON CONFLICT DO UPDATE SET admin = max(admin, excluded.admin)";
-                tx.execute(sql, params![role.0, member.0, admin])?;
+                writing.db.execute(sql, params![role.0, member.0, admin])?;
             }
             Ok(((), vec![Touched::Access]))
         })
@@ -138,26 +126,28 @@ impl Store {
 
     /// Lets roles out, or with `admin_only` takes from them that they may let others in.
     pub fn remove_members(&self, memberships: &[Membership], admin_only: bool) -> Result<()> {
-        self.catalog.commit(|tx| {
-            for Membership { role, member, .. } in memberships {
+        let memberships = memberships.to_vec();
+        self.commit(move |writing| {
+            for Membership { role, member, .. } in &memberships {
                 let sql = match admin_only {
                     true => "UPDATE memberships SET admin = 0 WHERE role_id = ?1 AND member_id = ?2",
                     false => "DELETE FROM memberships WHERE role_id = ?1 AND member_id = ?2",
                 };
-                tx.execute(sql, params![role.0, member.0])?;
+                writing.db.execute(sql, params![role.0, member.0])?;
             }
             Ok(((), vec![Touched::Access]))
         })
     }
 
     pub fn grant(&self, grants: &[Grant]) -> Result<()> {
-        self.catalog.commit(|tx| {
-            for grant in grants {
+        let grants = grants.to_vec();
+        self.commit(move |writing| {
+            for grant in &grants {
                 let (kind, id) = grant.object.stored();
                 let sql = "INSERT INTO grants (object_kind, object_id, column_name, grantee, privilege, grantable)
                            VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET grantable = max(grantable, excluded.grantable)";
                 let column = grant.column.as_deref().unwrap_or_default();
-                tx.execute(sql, params![kind, id, column, grant.grantee.0, grant.privilege.name(), grant.grantable])?;
+                writing.db.execute(sql, params![kind, id, column, grant.grantee.0, grant.privilege.name(), grant.grantable])?;
             }
             Ok(((), vec![Touched::Access]))
         })
@@ -166,8 +156,9 @@ impl Store {
     /// Takes back what was granted; of the whole object also what was granted of its columns. With `option_only` the
     /// grantee keeps the privilege and may no longer grant it.
     pub fn revoke(&self, grants: &[Grant], option_only: bool) -> Result<()> {
-        self.catalog.commit(|tx| {
-            for grant in grants {
+        let grants = grants.to_vec();
+        self.commit(move |writing| {
+            for grant in &grants {
                 let (kind, id) = grant.object.stored();
                 let which = "object_kind = ?1 AND object_id = ?2 AND grantee = ?3 AND privilege = ?4
                              AND (?5 IS NULL OR column_name = ?5)";
@@ -175,7 +166,7 @@ impl Store {
                     true => format!("UPDATE grants SET grantable = 0 WHERE {which}"),
                     false => format!("DELETE FROM grants WHERE {which}"),
                 };
-                tx.execute(&sql, params![kind, id, grant.grantee.0, grant.privilege.name(), grant.column])?;
+                writing.db.execute(&sql, params![kind, id, grant.grantee.0, grant.privilege.name(), grant.column])?;
             }
             Ok(((), vec![Touched::Access]))
         })
@@ -183,15 +174,16 @@ impl Store {
 
     /// From here on these are granted on what is made, or no longer.
     pub fn set_default_grants(&self, defaults: &[DefaultGrant], revoke: bool) -> Result<()> {
-        self.catalog.commit(|tx| {
-            for default in defaults {
+        let defaults = defaults.to_vec();
+        self.commit(move |writing| {
+            for default in &defaults {
                 let DefaultGrant { owner, schema, on, grantee, privilege, grantable } = default;
                 let key = params![owner.0, schema.unwrap_or(0), kind_of(*on), grantee.0, privilege.name()];
                 let which = "owner = ?1 AND schema_id = ?2 AND object_kind = ?3 AND grantee = ?4 AND privilege = ?5";
-                tx.execute(&format!("DELETE FROM default_grants WHERE {which}"), key)?;
+                writing.db.execute(&format!("DELETE FROM default_grants WHERE {which}"), key)?;
                 if !revoke {
                     let sql = format!("INSERT INTO default_grants VALUES (?1, ?2, ?3, ?4, ?5, {grantable})");
-                    tx.execute(&sql, key)?;
+                    writing.db.execute(&sql, key)?;
                 }
             }
             Ok(((), vec![]))
@@ -200,62 +192,86 @@ impl Store {
 
     /// Gives objects to another owner.
     pub fn set_owner(&self, objects: &[Object], owner: RoleId) -> Result<()> {
-        self.catalog.commit(|tx| {
-            for object in objects {
+        let objects = objects.to_vec();
+        self.commit(move |writing| {
+            for object in &objects {
                 let (sql, id) = match object {
                     Object::Schema(id) => ("UPDATE schemas SET owner = ?2 WHERE id = ?1", id),
                     Object::Relation(id) => ("UPDATE relations SET owner = ?2 WHERE id = ?1", id),
                     Object::Model(id) => ("UPDATE models SET owner = ?2 WHERE id = ?1", id),
                     Object::Database => return Err(Error::unsupported("the database belongs to the superusers")),
                 };
-                tx.execute(sql, params![id, owner.0])?;
+                writing.db.execute(sql, params![id, owner.0])?;
             }
-            Ok(((), self.catalog.show().keys().cloned().map(Touched::Schema).collect()))
+            Ok(((), writing.state.schemas.keys().cloned().map(Touched::Schema).collect()))
         })
     }
 
     pub fn create_policy(&self, relation: i64, policy: &Policy) -> Result<()> {
-        self.catalog.commit(|tx| {
-            if self.access().policies(relation).iter().any(|there| there.name == policy.name) {
+        let policy = policy.clone();
+        self.commit(move |writing| {
+            if writing.state.access.policies(relation).iter().any(|there| there.name == policy.name) {
                 return Err(Error::new(Kind::ObjectExists, format!("policy \"{}\" already exists", policy.name)));
             }
             let roles: Vec<i64> = policy.roles.iter().map(|role| role.0).collect();
             let sql =
                 "INSERT INTO policies (relation_id, name, restrictive, roles, using_sql) VALUES (?1, ?2, ?3, ?4, ?5)";
             let roles = serde_json::to_string(&roles)?;
-            tx.execute(sql, params![relation, policy.name, policy.restrictive, roles, policy.using])?;
+            writing.db.execute(sql, params![relation, policy.name, policy.restrictive, roles, policy.using])?;
             Ok(((), vec![Touched::Access]))
         })
     }
 
     /// Answers whether it was there.
     pub fn drop_policy(&self, relation: i64, name: &str) -> Result<bool> {
-        self.catalog.commit(|tx| {
-            let gone =
-                tx.execute("DELETE FROM policies WHERE relation_id = ?1 AND name = ?2", params![relation, name])?;
+        let name = name.to_owned();
+        self.commit(move |writing| {
+            let gone = writing
+                .db
+                .execute("DELETE FROM policies WHERE relation_id = ?1 AND name = ?2", params![relation, name])?;
             Ok((gone > 0, vec![Touched::Access]))
         })
     }
 
     /// From here on the policies of a table hold for whoever does not own it; or they no longer do.
     pub fn set_row_security(&self, schema: &str, name: &str, enabled: bool) -> Result<()> {
-        self.catalog.commit(|tx| {
-            let id = self.schema_id(schema)?;
+        let [schema, name] = [schema, name].map(str::to_owned);
+        self.commit(move |writing| {
+            let id = writing.state.schema_id(&schema)?;
             let sql = "UPDATE relations SET row_security = ?3 WHERE schema_id = ?1 AND name = ?2";
-            tx.execute(sql, params![id, name, enabled])?;
-            Ok(((), vec![Touched::Relation(schema.to_owned(), name.to_owned())]))
+            writing.db.execute(sql, params![id, name, enabled])?;
+            Ok(((), vec![Touched::Relation(schema.clone(), name.clone())]))
         })
     }
 
     /// The owner and the number of a schema.
     pub fn schema_owner(&self, name: &str) -> Option<(i64, RoleId)> {
-        self.catalog.show().get(name).map(|contents| (contents.id, contents.owner))
+        self.state().schemas.get(name).map(|contents| (contents.id, contents.owner))
     }
 }
 
-fn write_role(tx: &Transaction<'_>, role: RoleId, change: &RoleChange) -> Result<()> {
+fn policies_for(state: &State, role: RoleId) -> Vec<(i64, Policy)> {
+    let access = &state.access;
+    let policies =
+        state.relations().flat_map(|relation| access.policies(relation.id).iter().map(|policy| (relation.id, policy)));
+    policies.filter(|(_, policy)| policy.roles.contains(&role)).map(|(id, policy)| (id, policy.clone())).collect()
+}
+
+fn owned_by(state: &State, role: RoleId) -> Vec<Object> {
+    let mut owned = Vec::new();
+    for contents in state.schemas.values() {
+        owned.extend((contents.owner == role).then_some(Object::Schema(contents.id)));
+        let relations = contents.relations.values().filter(|relation| relation.owner == role);
+        owned.extend(relations.map(|relation| Object::Relation(relation.id)));
+        let models = contents.models.values().filter(|model| model.owner == role);
+        owned.extend(models.map(|model| Object::Model(model.id)));
+    }
+    owned
+}
+
+fn write_role(db: &Connection, role: RoleId, change: &RoleChange) -> Result<()> {
     let set = |column: &str, value: &dyn rusqlite::ToSql| {
-        tx.execute(&format!("UPDATE roles SET {column} = ?2 WHERE id = ?1"), params![role.0, value])
+        db.execute(&format!("UPDATE roles SET {column} = ?2 WHERE id = ?1"), params![role.0, value])
     };
     let flags = [
         ("superuser", change.superuser),
@@ -290,7 +306,7 @@ fn kind_of(on: DefaultOn) -> &'static str {
 
 /// Grants on something new what its owner wants granted on such. Answers what memory must show anew.
 pub(super) fn grant_defaults(
-    tx: &Transaction<'_>,
+    db: &Connection,
     on: DefaultOn,
     id: i64,
     schema: i64,
@@ -298,23 +314,23 @@ pub(super) fn grant_defaults(
 ) -> Result<Option<Touched>> {
     let sql = "INSERT INTO grants SELECT ?1, ?2, '', grantee, privilege, max(grantable) FROM default_grants
                WHERE owner = ?3 AND object_kind = ?1 AND schema_id IN (0, ?4) GROUP BY grantee, privilege";
-    let granted = tx.execute(sql, params![kind_of(on), id, owner.0, schema])?;
+    let granted = db.execute(sql, params![kind_of(on), id, owner.0, schema])?;
     Ok((granted > 0).then_some(Touched::Access))
 }
 
 /// What was granted on, and the policies of, relation `old` are those of `new` from here on.
-pub(super) fn inherit_rights(tx: &Transaction<'_>, old: i64, new: i64) -> Result<()> {
-    tx.execute(
+pub(super) fn inherit_rights(db: &Connection, old: i64, new: i64) -> Result<()> {
+    db.execute(
         "UPDATE grants SET object_id = ?2 WHERE object_kind = 'relation' AND object_id = ?1",
         params![old, new],
     )?;
-    tx.execute("UPDATE policies SET relation_id = ?2 WHERE relation_id = ?1", params![old, new])?;
+    db.execute("UPDATE policies SET relation_id = ?2 WHERE relation_id = ?1", params![old, new])?;
     Ok(())
 }
 
 /// Deletes the rights to what is not there any more.
-pub(super) fn forget_rights(tx: &Transaction<'_>) -> Result<()> {
-    tx.execute_batch(
+pub(super) fn forget_rights(db: &Connection) -> Result<()> {
+    db.execute_batch(
         "DELETE FROM grants WHERE object_kind = 'relation' AND object_id NOT IN (SELECT id FROM relations);
          DELETE FROM grants WHERE object_kind = 'model' AND object_id NOT IN (SELECT id FROM models);
          DELETE FROM grants WHERE object_kind = 'schema' AND object_id NOT IN (SELECT id FROM schemas);
@@ -349,7 +365,7 @@ mod tests {
     use datafusion::arrow::datatypes::Schema;
 
     use super::super::access::Privilege;
-    use super::super::catalog::MIGRATIONS;
+    use super::super::migrations::MIGRATIONS;
     use super::*;
 
     #[test]
@@ -402,7 +418,7 @@ mod tests {
         store.drop_roles(&[team]).unwrap();
         assert_eq!(store.access().grants(Object::Relation(again.id)).len(), 1);
         assert!(store.access().memberships().is_empty());
-        store.drop_relation("public", "v", super::super::catalog::RelationType::View, false).unwrap();
+        store.drop_relation("public", "v", super::super::relation::RelationType::View, false).unwrap();
         store.drop_roles(&[ann]).unwrap();
         drop(store);
         let db = rusqlite::Connection::open(dir.path().join("catalog.db")).unwrap();

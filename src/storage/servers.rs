@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, params};
 
 use super::access::RoleId;
-use super::catalog::{RelationKind, RelationType, Touched};
+use super::catalog::Reserved;
 use super::external::External;
-use super::store::{IfExists, Store};
+use super::relation::{RelationKind, RelationType};
+use super::secrets::Secrets;
+use super::state::{State, Touched};
+use super::store::{IfExists, NewRelation, Store};
 use crate::error::{Error, Kind, Result};
 
 /// Options by name. Which there are is not the store's to know; which of them is a secret is.
@@ -115,14 +118,17 @@ pub struct NewForeignTable {
 impl Store {
     /// New foreign tables in a schema: all of them or none.
     pub fn create_foreign_tables(&self, schema: &str, tables: &[NewForeignTable], owner: RoleId) -> Result<()> {
-        self.catalog.commit(|tx| {
-            self.schema_id(schema)?;
+        let schema = schema.to_owned();
+        let tables: Vec<_> = tables.iter().map(|table| (table.clone(), Reserved::default())).collect();
+        self.commit(move |writing| {
+            writing.state.schema_id(&schema)?;
             let mut all = Vec::new();
-            for NewForeignTable { name, external, columns } in tables {
-                let claim = self.claim(tx, schema, name, RelationType::External, IfExists::Error)?;
-                let (id, touched) = self.insert(tx, schema, name, None, columns, claim, owner)?;
+            for (NewForeignTable { name, external, columns }, number) in &tables {
+                let claim = writing.claim(&schema, name, RelationType::External, IfExists::Error)?;
+                let new = NewRelation { schema: &schema, name, view: None, columns, owner };
+                let (id, touched) = writing.insert(new, claim, number)?;
                 let external = serde_json::to_string(external)?;
-                tx.execute("UPDATE relations SET external = ?2 WHERE id = ?1", params![id, external])?;
+                writing.db.execute("UPDATE relations SET external = ?2 WHERE id = ?1", params![id, external])?;
                 all.extend(touched);
             }
             Ok(((), all))
@@ -131,43 +137,42 @@ impl Store {
 
     /// The foreign servers and their users, from memory.
     pub fn foreign_servers(&self) -> Arc<ForeignServers> {
-        self.catalog.servers()
+        Arc::clone(&self.state().servers)
     }
 
     pub fn create_server(&self, name: &str, wrapper: &str, options: &ServerOptions, secret: &str) -> Result<()> {
-        self.catalog.commit(|tx| {
-            if self.foreign_servers().find(name).is_some() {
+        let (number, directory) = (Reserved::default(), Arc::clone(&self.directory));
+        let ([name, wrapper, secret], options) = ([name, wrapper, secret].map(str::to_owned), options.clone());
+        self.commit(move |writing| {
+            if writing.state.servers.find(&name).is_some() {
                 return Err(Error::new(Kind::ObjectExists, format!("server \"{name}\" already exists")));
             }
-            let sql = "INSERT INTO foreign_servers (name, wrapper, options) VALUES (?1, ?2, '{}')";
-            tx.execute(sql, params![name, wrapper])?;
-            self.write_server(tx, tx.last_insert_rowid(), options, secret)?;
+            let id = writing.number("foreign_servers", &number);
+            let (shown, sealed) = directory.secrets.kept(&options, &secret, &server_label(id))?;
+            let sql = "INSERT INTO foreign_servers (id, name, wrapper, options, sealed) VALUES (?1, ?2, ?3, ?4, ?5)";
+            writing.db.execute(sql, params![id, name, wrapper, shown, sealed])?;
             Ok(((), vec![Touched::Servers]))
         })
     }
 
     /// Puts other options in the place of all that a server has. The one called `secret` is sealed.
     pub fn set_server_options(&self, server: i64, options: &ServerOptions, secret: &str) -> Result<()> {
-        self.catalog.commit(|tx| {
-            self.write_server(tx, server, options, secret)?;
+        let (shown, sealed) = self.directory.secrets.kept(options, secret, &server_label(server))?;
+        self.commit(move |writing| {
+            let sql = "UPDATE foreign_servers SET options = ?2, sealed = ?3 WHERE id = ?1";
+            writing.db.execute(sql, params![server, shown, sealed])?;
             Ok(((), vec![Touched::Servers]))
         })
-    }
-
-    fn write_server(&self, tx: &Transaction<'_>, server: i64, options: &ServerOptions, secret: &str) -> Result<()> {
-        let (shown, sealed) = self.kept(options, secret, &server_label(server))?;
-        let sql = "UPDATE foreign_servers SET options = ?2, sealed = ?3 WHERE id = ?1";
-        tx.execute(sql, params![server, shown, sealed])?;
-        Ok(())
     }
 
     /// Drops a server; with `cascade` also the users of it and the tables that are read from it, which are answered by schema
     /// and name.
     pub fn drop_server(&self, name: &str, cascade: bool) -> Result<Vec<(String, String)>> {
-        self.catalog.commit(|tx| {
-            let servers = self.foreign_servers();
-            let server = servers.must_find(name)?.id;
-            let tables = self.tables_of_server(server);
+        let name = name.to_owned();
+        self.commit(move |writing| {
+            let servers = &writing.state.servers;
+            let server = servers.must_find(&name)?.id;
+            let tables = tables_of_server(writing.state, server);
             let mappings = servers.mappings(server).count();
             if !cascade && (mappings > 0 || !tables.is_empty()) {
                 let message = format!("cannot drop server {name} because other objects depend on it");
@@ -179,61 +184,54 @@ impl Store {
             }
             let mut touched = vec![Touched::Servers, Touched::Access];
             for (schema, table) in &tables {
-                let id = self.schema_id(schema)?;
-                tx.execute("DELETE FROM relations WHERE schema_id = ?1 AND name = ?2", params![id, table])?;
+                let id = writing.state.schema_id(schema)?;
+                writing.db.execute("DELETE FROM relations WHERE schema_id = ?1 AND name = ?2", params![id, table])?;
                 touched.push(Touched::Relation(schema.clone(), table.clone()));
             }
-            tx.execute("DELETE FROM foreign_servers WHERE id = ?1", [server])?;
-            super::roles::forget_rights(tx)?;
+            writing.db.execute("DELETE FROM foreign_servers WHERE id = ?1", [server])?;
+            super::roles::forget_rights(writing.db)?;
             Ok((tables, touched))
         })
     }
 
-    fn tables_of_server(&self, server: i64) -> Vec<(String, String)> {
-        let schemas = self.catalog.show();
-        let relations = schemas.values().flat_map(|contents| contents.relations.values());
-        let read = relations.filter(|relation| match &relation.kind {
-            RelationKind::External(external) => external.foreign.as_ref().is_some_and(|of| of.server == server),
-            _ => false,
-        });
-        read.map(|relation| (relation.schema.clone(), relation.name.clone())).collect()
-    }
-
     /// Says whom a role is on a server, or says it anew.
     pub fn set_mapping(&self, server: i64, role: RoleId, options: &ServerOptions, secret: &str) -> Result<()> {
-        self.catalog.commit(|tx| {
-            let (shown, sealed) = self.kept(options, secret, &mapping_label(server, role))?;
+        let (shown, sealed) = self.directory.secrets.kept(options, secret, &mapping_label(server, role))?;
+        self.commit(move |writing| {
             let sql = "INSERT OR REPLACE INTO user_mappings (server_id, role_id, options, sealed)
                        VALUES (?1, ?2, ?3, ?4)";
-            tx.execute(sql, params![server, role.0, shown, sealed])?;
+            writing.db.execute(sql, params![server, role.0, shown, sealed])?;
             Ok(((), vec![Touched::Servers]))
         })
     }
 
     /// Answers whether there was one.
     pub fn drop_mapping(&self, server: i64, role: RoleId) -> Result<bool> {
-        self.catalog.commit(|tx| {
+        self.commit(move |writing| {
             let sql = "DELETE FROM user_mappings WHERE server_id = ?1 AND role_id = ?2";
-            Ok((tx.execute(sql, params![server, role.0])? > 0, vec![Touched::Servers]))
+            Ok((writing.db.execute(sql, params![server, role.0])? > 0, vec![Touched::Servers]))
         })
     }
 
     /// All options of a server, its secrets opened.
     pub fn server_options(&self, server: &ForeignServer) -> Result<ServerOptions> {
-        self.opened(&server.options, &server_label(server.id))
+        self.directory.secrets.opened(&server.options, &server_label(server.id))
     }
 
     /// The same of a mapping.
     pub fn mapping_options(&self, mapping: &UserMapping) -> Result<ServerOptions> {
-        self.opened(&mapping.options, &mapping_label(mapping.server, mapping.role))
+        self.directory.secrets.opened(&mapping.options, &mapping_label(mapping.server, mapping.role))
     }
+}
 
+impl Secrets {
+    /// Options as they are stored: what anybody may see, and sealed what nobody may.
     fn kept(&self, options: &ServerOptions, secret: &str, whose: &str) -> Result<(String, Option<Vec<u8>>)> {
         let (hidden, shown): (ServerOptions, ServerOptions) =
             options.clone().into_iter().partition(|(name, _)| name == secret);
         let sealed = match hidden.is_empty() {
             true => None,
-            false => Some(self.secrets.seal(serde_json::to_string(&hidden)?.as_bytes(), whose)?),
+            false => Some(self.seal(serde_json::to_string(&hidden)?.as_bytes(), whose)?),
         };
         Ok((serde_json::to_string(&shown)?, sealed))
     }
@@ -241,11 +239,19 @@ impl Store {
     fn opened(&self, kept: &KeptOptions, whose: &str) -> Result<ServerOptions> {
         let mut options = kept.shown.clone();
         if let Some(sealed) = &kept.sealed {
-            let hidden: ServerOptions = serde_json::from_slice(&self.secrets.open(sealed, whose)?)?;
+            let hidden: ServerOptions = serde_json::from_slice(&self.open(sealed, whose)?)?;
             options.extend(hidden);
         }
         Ok(options)
     }
+}
+
+fn tables_of_server(state: &State, server: i64) -> Vec<(String, String)> {
+    let read = state.relations().filter(|relation| match &relation.kind {
+        RelationKind::External(external) => external.foreign.as_ref().is_some_and(|of| of.server == server),
+        _ => false,
+    });
+    read.map(|relation| (relation.schema.clone(), relation.name.clone())).collect()
 }
 
 fn server_label(server: i64) -> String {

@@ -27,7 +27,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 
-use super::catalog::{DataFile, Relation, RelationKind, TableId};
+use super::relation::{DataFile, Relation, RelationKind, TableId};
 use super::store::{Store, display_name};
 use super::writer::{Check, TableWriter};
 use crate::error::{Error, Kind, Result};
@@ -63,25 +63,30 @@ impl LakeTable {
 
     /// A file as the scan wants it: where it is, what is in it, and a hold on it until it has been read.
     async fn plan_file(&self, state: &dyn Session, file: &DataFile) -> Result<PartitionedFile> {
+        let planned = self.place_of(file).with_statistics(self.statistics_of(state, file).await?);
+        Ok(planned.with_extension(Arc::clone(&file.stored)))
+    }
+
+    fn place_of(&self, file: &DataFile) -> PartitionedFile {
         let path = file.path().strip_prefix(self.store.root()).unwrap_or(file.path());
-        let mut planned = PartitionedFile::new(path.to_string_lossy(), file.bytes);
-        let statistics = match file.stored.statistics(&self.relation.columns) {
-            Some(known) => known,
-            None => {
-                let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
-                let footer = DFParquetMetadata::new(&self.store.objects, &planned.object_meta)
-                    .with_file_metadata_cache(Some(cache))
-                    .fetch_statistics(&self.relation.columns)
-                    .await;
-                let name = display_name(&self.relation.schema, &self.relation.name);
-                let known = footer.map_err(|error| {
-                    Error::corrupt(format!("a file of table \"{name}\" could not be read: {error}"))
-                })?;
-                file.stored.keep_statistics(&self.relation.columns, known)
-            }
-        };
-        planned = planned.with_statistics(statistics).with_extension(Arc::clone(&file.stored));
-        Ok(planned)
+        PartitionedFile::new(path.to_string_lossy(), file.bytes)
+    }
+
+    /// What the footer of a file says of the values in it.
+    pub(super) async fn statistics_of(&self, state: &dyn Session, file: &DataFile) -> Result<Arc<Statistics>> {
+        if let Some(known) = file.stored.statistics(&self.relation.columns) {
+            return Ok(known);
+        }
+        let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
+        let place = self.place_of(file).object_meta;
+        let footer = DFParquetMetadata::new(&self.store.directory.objects, &place)
+            .with_file_metadata_cache(Some(cache))
+            .fetch_statistics(&self.relation.columns)
+            .await;
+        let name = display_name(&self.relation.schema, &self.relation.name);
+        let known =
+            footer.map_err(|error| Error::corrupt(format!("a file of table \"{name}\" could not be read: {error}")))?;
+        Ok(file.stored.keep_statistics(&self.relation.columns, known))
     }
 
     /// One file from its first row to its last.
@@ -119,7 +124,7 @@ impl LakeTable {
         limit: Option<usize>,
     ) -> DFResult<Arc<dyn ExecutionPlan>> {
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
-        let reader = CachedParquetFileReaderFactory::new(Arc::clone(&self.store.objects), cache);
+        let reader = CachedParquetFileReaderFactory::new(Arc::clone(&self.store.directory.objects), cache);
         let global = state.config_options().execution.parquet.clone();
         let source = ParquetSource::new(self.schema())
             .with_table_parquet_options(TableParquetOptions { global, ..TableParquetOptions::default() })

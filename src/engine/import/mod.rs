@@ -65,7 +65,7 @@ impl Import {
         let rights = session.rights()?;
         rights.must_be_superuser("read files of the server")?;
         let name = resolve(session, &TableReference::parse_str(&self.table));
-        let store = Arc::clone(&session.engine.store);
+        let store = session.store();
         if !store.schemas()?.contains(&name.schema.to_string()) {
             return Err(Error::new(Kind::UnknownSchema, format!("schema \"{}\" does not exist", name.schema))
                 .hint(format!("create it with: cohort sql -c 'CREATE SCHEMA {}'", name.schema)));
@@ -162,20 +162,20 @@ impl Engine {
     /// Makes a table of generated rows, replacing one of that name.
     pub fn create_table_from(&self, schema: &str, name: &str, comment: &str, batches: &[RecordBatch]) -> Result<u64> {
         let Some(first) = batches.first() else { return Err(Error::internal("a generated table without a batch")) };
-        self.store.create_schema(schema, true, RoleId::FIRST)?;
-        let mut writer = self.store.writer(first.schema())?;
+        self.sight.store.create_schema(schema, true, RoleId::FIRST)?;
+        let mut writer = self.sight.store.writer(first.schema())?;
         for batch in batches {
             writer.write(batch)?;
         }
         let rows = writer.rows();
-        self.store.create_table(schema, name, writer, IfExists::Replace, RoleId::FIRST)?;
-        self.store.comment(schema, name, Some(comment))?;
+        self.sight.store.create_table(schema, name, writer, IfExists::Replace, RoleId::FIRST)?;
+        self.sight.store.comment(schema, name, Some(comment))?;
         Ok(rows)
     }
 
     /// Whether there is a relation of that name.
     pub fn has_relation(&self, schema: &str, name: &str) -> Result<bool> {
-        Ok(self.store.relation(schema, name)?.is_some())
+        Ok(self.sight.store.relation(schema, name)?.is_some())
     }
 }
 

@@ -20,14 +20,14 @@ mod types;
 use std::sync::{Arc, OnceLock};
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::catalog::CatalogProviderList;
+use datafusion::catalog::{CatalogProviderList, SchemaProvider, TableFunction};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::sqlparser::ast;
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::pg_catalog::oid_type_planner::PgOidTypePlanner;
@@ -39,29 +39,64 @@ pub use reg_types::{is_reg_type, shown};
 pub use roles::field;
 pub use schema::has_relation;
 
-use crate::engine::activity::Activity;
 use crate::engine::catalog::CATALOG;
 use crate::engine::pg_functions;
+use crate::engine::sight::Common;
 use crate::error::{Error, Result};
 use crate::storage::Store;
 
 /// What `version()` says: the server version that clients parse, and who really answers.
 pub const VERSION: &str = concat!("PostgreSQL 16.6 (Cohort ", env!("CARGO_PKG_VERSION"), ")");
 
-/// Registers schemas, types and functions that are the same for all sessions. `catalogs` is the list that the context
-/// has, and `state` will know all functions.
+/// What the crate has for every Postgres alike. It takes long to read, and never changes.
+pub struct Fixed {
+    exports: Arc<exports::Exports>,
+    schema: Arc<dyn SchemaProvider>,
+    scalars: Vec<Arc<ScalarUDF>>,
+    tables: Vec<Arc<TableFunction>>,
+}
+
+impl Fixed {
+    pub fn read() -> Result<Self> {
+        let settings = SessionConfig::new().with_default_catalog_and_schema(CATALOG, "public");
+        let context = SessionContext::new_with_config(settings);
+        setup_pg_catalog(&context, CATALOG, EmptyContextProvider).map_err(|error| Error::from(*error))?;
+        let catalog = context.catalog(CATALOG).ok_or_else(|| Error::internal("there is no catalog"))?;
+        let schema = catalog.schema("pg_catalog").ok_or_else(|| Error::internal("there is no pg_catalog"))?;
+        let state = context.state();
+        Ok(Self {
+            exports: Arc::new(exports::Exports::read()?),
+            schema,
+            scalars: state.scalar_functions().values().cloned().collect(),
+            tables: state.table_functions().values().cloned().collect(),
+        })
+    }
+
+    fn register_functions(&self, context: &SessionContext) {
+        for scalar in &self.scalars {
+            context.register_udf(scalar.as_ref().clone());
+        }
+        for table in &self.tables {
+            context.register_udtf(table.name(), Arc::clone(table.function()));
+        }
+    }
+}
+
+/// Registers schemas, types and functions. `catalogs` is the list that the context has, and `state` will know all
+/// functions.
 pub fn register(
     context: &mut SessionContext,
+    common: &Common,
     store: &Arc<Store>,
-    activity: &Arc<Activity>,
     catalogs: &Arc<dyn CatalogProviderList>,
     state: Arc<OnceLock<SessionState>>,
 ) -> Result<()> {
-    setup_pg_catalog(context, CATALOG, EmptyContextProvider).map_err(|error| Error::from(*error))?;
+    let fixed = &common.postgres;
+    fixed.register_functions(context);
     let catalog = context.catalog(CATALOG).ok_or_else(|| Error::internal("there is no catalog"))?;
-    let others = catalog.schema("pg_catalog").ok_or_else(|| Error::internal("there is no pg_catalog"))?;
-    let roles = roles::Roles { store: Arc::clone(store), activity: Arc::clone(activity) };
-    let source = Arc::new(objects::Source::new(Arc::clone(store), state)?);
+    let roles = roles::Roles { store: Arc::clone(store), activity: Arc::clone(&common.activity) };
+    let source = Arc::new(objects::Source::new(Arc::clone(store), Arc::clone(&fixed.exports), state));
+    let others = Arc::clone(&fixed.schema);
     catalog
         .register_schema("pg_catalog", Arc::new(schema::PgCatalog { source: Arc::clone(&source), roles, others }))?;
     let catalogs = Arc::downgrade(catalogs);
@@ -71,7 +106,7 @@ pub fn register(
     let shared = context.state_ref();
     let with_types = SessionStateBuilder::new_from_existing(shared.read().clone()).with_type_planner(Arc::new(Types));
     *shared.write() = with_types.build();
-    pg_functions::register(context);
+    pg_functions::register(context, common.started);
     reg_types::register(context, &source);
     describe::register(context, &source);
     context.register_udf(

@@ -154,9 +154,8 @@ impl std::fmt::Debug for Source {
 }
 
 impl Source {
-    pub fn new(store: Arc<Store>, state: Arc<OnceLock<SessionState>>) -> Result<Self> {
-        let exports = Arc::new(Exports::read()?);
-        Ok(Self { store, exports, state, callable: OnceLock::new(), latest: Mutex::new(None) })
+    pub fn new(store: Arc<Store>, exports: Arc<Exports>, state: Arc<OnceLock<SessionState>>) -> Self {
+        Self { store, exports, state, callable: OnceLock::new(), latest: Mutex::new(None) }
     }
 
     pub fn exports(&self) -> &Exports {

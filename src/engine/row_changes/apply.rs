@@ -38,7 +38,7 @@ impl Session {
         columns: Option<&SchemaRef>,
         run: &Run,
     ) -> Result<Answer> {
-        let store = Arc::clone(&self.engine.store);
+        let store = self.store();
         let relation = match read_by(&plan)? {
             Some(relation) => relation,
             None => current(&store, change)?,

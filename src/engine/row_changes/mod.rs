@@ -94,7 +94,7 @@ impl RowChange {
 
     /// Which rows a role may change is what its policies let it see; what it may make of them they do not say.
     pub(super) fn check_rights(&self, session: &Session) -> Result<()> {
-        let relation = current(&session.engine.store, self)?;
+        let relation = current(&session.store(), self)?;
         let rights = session.rights()?;
         self.privileges().iter().try_for_each(|privilege| match privilege {
             Privilege::Delete => rights.must(&relation, *privilege),

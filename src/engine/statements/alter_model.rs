@@ -77,7 +77,7 @@ fn version(parser: &mut Parser) -> Result<u32> {
 impl Own for AlterModel {
     async fn run(&self, session: &Session, _run: &Run) -> Result<Answer> {
         session.may_write("ALTER MODEL")?;
-        let (store, ModelName { schema, name, .. }) = (&session.engine.store, &self.name);
+        let (store, ModelName { schema, name, .. }) = (&session.store(), &self.name);
         session.rights()?.must_own_model(&must_get_model(store, &self.name)?)?;
         match &self.change {
             Change::DropVersion(version) => store.drop_model_version(schema, name, *version)?,
@@ -87,8 +87,6 @@ impl Own for AlterModel {
                 store.rename_model(schema, name, to)?;
             }
         }
-        session.engine.registry.forget(schema, name);
-        session.note_write();
         session.audit("ALTER MODEL", &self.name.to_string());
         Ok(Answer::Done("ALTER MODEL".to_owned()))
     }

@@ -65,7 +65,7 @@ impl statement::Grammar for Grammar {
 #[async_trait]
 impl Own for AlterRole {
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
-        let (store, rights) = (&session.engine.store, session.rights()?);
+        let (store, rights) = (&session.store(), session.rights()?);
         let role = role_named(session, &rights, &self.name)?;
         let own_password = match &self.change {
             Change::Options(options) => options.is_password_only() && role.id == rights.role(),

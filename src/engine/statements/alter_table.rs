@@ -87,8 +87,7 @@ impl Own for AlterTable {
             self.apply(&mut shape, operation, session, run).await?;
         }
         shape.validate(session)?;
-        session.note_write();
-        let (store, state) = (Arc::clone(&session.engine.store), session.context.state());
+        let (store, state) = (session.store(), session.context.state());
         let job = Job { store, table, relation, shape };
         session.on_work_threads(run, |cancel| async move { job.run(&state, &cancel).await }).await?;
         session.audit(TAG, &self.table.to_string());

@@ -77,7 +77,7 @@ impl Own for Comment {
         let name = resolve(session, &self.relation);
         refuse_virtual(&name.schema)?;
         session.may_write("COMMENT")?;
-        let store = &session.engine.store;
+        let store = &session.store();
         if let Some(relation) = store.relation(&name.schema, &name.table)? {
             session.rights()?.must_own(&relation)?;
         }
@@ -87,7 +87,6 @@ impl Own for Comment {
             Some(column) => store.comment_on_column(&name.schema, &name.table, column, text)?,
             None => store.comment(&name.schema, &name.table, text)?,
         }
-        session.note_write();
         Ok(Answer::Done("COMMENT".to_owned()))
     }
 }

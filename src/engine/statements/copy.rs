@@ -160,7 +160,7 @@ impl Own for CopyTo {
         // Whether the file may be written is known before the query runs.
         let file = match &self.to {
             End::Client => None,
-            End::File(to) => Some(OutFile::create(path(session, to)?, session.engine.store.root())?),
+            End::File(to) => Some(OutFile::create(path(session, to)?, session.store().root())?),
         };
         let Answer::Rows(rows, _) = session.execute(&prepared, Vec::new(), run).await? else {
             return Err(Error::unsupported("COPY needs a query that returns rows"));
@@ -194,7 +194,7 @@ impl Own for CopyFrom {
         };
         check_insert(session, &into)?;
         let name = resolve(session, &into);
-        let store = &session.engine.store;
+        let store = &session.store();
         let relation = store.relation(&name.schema, &name.table)?.ok_or_else(|| {
             Error::new(Kind::UnknownTable, format!("relation \"{}\" does not exist", self.table))
                 .hint("a table is created before it is copied into: CREATE TABLE …")

@@ -271,7 +271,7 @@ impl Own for CreateModel {
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
         let (_, options) = self.checked()?;
         self.check_name(session)?;
-        let there = session.engine.store.model(&self.name.schema, &self.name.name)?;
+        let there = session.store().model(&self.name.schema, &self.name.name)?;
         if self.exists == IfExists::Keep && there.is_some() {
             run.notice(format!("model \"{}\" already exists, skipping", self.name));
             return Ok(Answer::Done("CREATE MODEL".to_owned()));
@@ -344,14 +344,13 @@ impl CreateModel {
             return Err(Error::cancelled());
         }
         let version = not_in_the_way(|| self.commit(session, &trained, &artefact, &read.sources, seconds))?;
-        session.note_write();
         run.notice(summary(&self.name, version, &trained, seconds));
         Ok(())
     }
 
     /// An earlier version as data; `None` where it is of another model type and no help.
     fn artefact(&self, session: &Session, algorithm: &dyn Algorithm, version: u32) -> Result<Option<Artefact>> {
-        let (store, ModelName { schema, name, .. }) = (&session.engine.store, &self.name);
+        let (store, ModelName { schema, name, .. }) = (&session.store(), &self.name);
         let model = must_get_model(store, &self.name)?;
         if model.version(version).is_none_or(|version| version.model_type != algorithm.name()) {
             return Ok(None);
@@ -405,13 +404,13 @@ impl CreateModel {
 
     /// Whose the model is, or will be.
     fn owner(&self, session: &Session) -> Result<RoleId> {
-        let there = session.engine.store.model(&self.name.schema, &self.name.name)?;
+        let there = session.store().model(&self.name.schema, &self.name.name)?;
         Ok(there.map_or(session.identity().current_role, |model| model.owner))
     }
 
     fn check_name(&self, session: &Session) -> Result<()> {
         definitions::refuse_virtual(&self.name.schema)?;
-        let store = &session.engine.store;
+        let store = &session.store();
         if !store.schemas()?.contains(&self.name.schema) {
             return Err(Error::new(Kind::UnknownSchema, format!("schema \"{}\" does not exist", self.name.schema)));
         }
@@ -493,7 +492,7 @@ impl CreateModel {
             model_type: algorithm.name().to_owned(),
             facts,
         };
-        let version = session.engine.store.commit_model(new, artefact, self.exists)?;
+        let version = session.store().commit_model(new, artefact, self.exists)?;
         Ok(version)
     }
 }

@@ -55,7 +55,7 @@ impl statement::Grammar for Grammar {
 #[async_trait]
 impl Own for CreateRole {
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
-        let (store, rights) = (&session.engine.store, session.rights()?);
+        let (store, rights) = (&session.store(), session.rights()?);
         must_manage_roles(&rights, "permission denied to create role")?;
         self.options.must_be_allowed(&rights, "create")?;
         check_role_name(&self.name)?;

@@ -117,7 +117,7 @@ impl Own for Defaults {
                 }
             }
         }
-        session.engine.store.set_default_grants(&defaults, self.revoke)?;
+        session.store().set_default_grants(&defaults, self.revoke)?;
         session.audit("ALTER DEFAULT PRIVILEGES", &format!("{kind}s: {}", self.roles.join(", ")));
         Ok(Answer::Done("ALTER DEFAULT PRIVILEGES".to_owned()))
     }

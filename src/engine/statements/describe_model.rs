@@ -63,7 +63,7 @@ impl Own for DescribeModel {
     }
 
     async fn run(&self, session: &Session, _run: &Run) -> Result<Answer> {
-        let model = must_get_model(&session.engine.store, &self.name)?;
+        let model = must_get_model(&session.store(), &self.name)?;
         let wanted = self.name.version.unwrap_or(model.default_version);
         let version = model.version(wanted).ok_or_else(|| {
             Error::new(Kind::UnknownModel, format!("model \"{}\" has no version {wanted}", self.name.name))

@@ -45,15 +45,18 @@ impl statement::Grammar for Grammar {
 impl Own for DropModel {
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
         session.may_write("DROP MODEL")?;
-        let (store, ModelName { schema, name, .. }) = (&session.engine.store, &self.name);
-        match store.model(schema, name)? {
-            Some(model) => session.rights()?.must_own_model(&model)?,
-            None if self.if_exists => {}
-            None => must_get_model(store, &self.name).map(|_| ())?,
+        let (store, ModelName { schema, name, .. }) = (&session.store(), &self.name);
+        let model = match store.model(schema, name)? {
+            None if self.if_exists => None,
+            _ => Some(must_get_model(store, &self.name)?),
+        };
+        if let Some(model) = &model {
+            session.rights()?.must_own_model(model)?;
         }
         if store.drop_model(schema, name, self.if_exists)? {
-            session.engine.registry.forget(schema, name);
-            session.note_write();
+            if let Some(model) = model {
+                session.sight().registry.forget(model.id);
+            }
             session.audit("DROP MODEL", &self.name.to_string());
         } else {
             run.notice(format!("model \"{}\" does not exist, skipping", self.name));

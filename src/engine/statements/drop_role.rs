@@ -70,7 +70,7 @@ impl Own for DropRole {
             }
             roles.push(role.id);
         }
-        session.engine.store.drop_roles(&roles)?;
+        session.store().drop_roles(&roles)?;
         session.audit("DROP ROLE", &self.names.join(", "));
         Ok(Answer::Done("DROP ROLE".to_owned()))
     }

@@ -258,7 +258,7 @@ impl Own for CreateExternalTable {
         rights.must_be_superuser("create external tables")?;
         let name = resolve(session, &named(&self.name)?);
         writable(&name)?;
-        let store = Arc::clone(&session.engine.store);
+        let store = session.store();
         let there = store.relation(&name.schema, &name.table)?;
         check_create(&rights, &name.schema, there.as_ref(), self.exists == IfExists::Replace)?;
         match (&there, self.exists) {
@@ -307,7 +307,6 @@ impl Own for CreateExternalTable {
                 Ok((external, columns))
             })
             .await?;
-        session.note_write();
         store.create_external(&name.schema, &name.table, &external, &columns, self.exists, rights.role())?;
         session.audit(TAG, &self.name.to_string());
         Ok(Answer::Done(TAG.to_owned()))
@@ -356,7 +355,6 @@ impl Own for DropExternalTable {
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
         const TAG: &str = "DROP EXTERNAL TABLE";
         session.may_write(TAG)?;
-        session.note_write();
         drop_relation(session, &self.name, RelationType::External, self.if_exists, run)?;
         session.audit(TAG, &self.name.to_string());
         Ok(Answer::Done(TAG.to_owned()))

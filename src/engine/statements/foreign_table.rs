@@ -128,7 +128,7 @@ impl Own for CreateForeignTable {
         session.may_write("CREATE FOREIGN TABLE")?;
         let rights = session.rights()?;
         rights.must_be_superuser("create foreign tables")?;
-        let store = &session.engine.store;
+        let store = &session.store();
         let name = resolve(session, &self.name);
         writable(&name)?;
         let there = store.relation(&name.schema, &name.table)?;
@@ -150,7 +150,6 @@ impl Own for CreateForeignTable {
         let remote = self.chosen(session, run, found).await?;
         let new = new_table(name.table.to_string(), server.id, &remote)?;
         store.create_foreign_tables(&name.schema, &[new], rights.role())?;
-        session.note_write();
         session.audit("CREATE FOREIGN TABLE", &name.to_string());
         Ok(Answer::Done("CREATE FOREIGN TABLE".to_owned()))
     }
@@ -210,7 +209,7 @@ impl CreateForeignTable {
 
 /// The type that a column of that type has here.
 async fn arrow_type(session: &Session, run: &Run, of: &ast::DataType) -> Result<DataType> {
-    let planner = session.engine.planner.get().cloned();
+    let planner = session.sight().planner.get().cloned();
     let planner = planner.ok_or_else(|| Error::internal("a table was made before the start"))?;
     let sql = format!("SELECT CAST(NULL AS {of})");
     let plan = session.on_work_threads(run, |_| async move { Ok(planner.create_logical_plan(&sql).await?) }).await?;
@@ -233,7 +232,6 @@ fn is_same(declared: &DataType, there: &DataType) -> bool {
 impl Own for DropForeignTable {
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
         session.may_write("DROP FOREIGN TABLE")?;
-        session.note_write();
         for name in &self.names {
             drop_relation(session, name, RelationType::External, self.if_exists, run)?;
             session.audit("DROP FOREIGN TABLE", &name.to_string());
@@ -244,7 +242,7 @@ impl Own for DropForeignTable {
 
 /// The tables of a schema over there, as the session's role sees them.
 pub(super) async fn found(session: &Session, run: &Run, server: &ForeignServer, schema: &str) -> Result<Vec<Found>> {
-    let there = session.engine.gateway.server(server, session.rights()?.role())?;
+    let there = session.sight().gateway.server(server, session.rights()?.role())?;
     let asked = schema.to_owned();
     let found = session.on_work_threads(run, |_| async move { tables(&there, &asked).await }).await?;
     found.ok_or_else(|| {

@@ -224,7 +224,7 @@ impl fmt::Display for Wanted {
 #[async_trait]
 impl Own for Grant {
     async fn run(&self, session: &Session, _run: &Run) -> Result<Answer> {
-        let (store, rights) = (&session.engine.store, session.rights()?);
+        let (store, rights) = (&session.store(), session.rights()?);
         let (verb, tag) = match (self.revoke, &self.what) {
             (false, What::Roles(_)) => ("GRANT", "GRANT ROLE"),
             (true, What::Roles(_)) => ("REVOKE", "REVOKE ROLE"),

@@ -85,7 +85,7 @@ impl Own for ImportForeignSchema {
         let rights = session.rights()?;
         rights.must_be_superuser("import foreign schemas")?;
         refuse_virtual(&self.into)?;
-        let store = &session.engine.store;
+        let store = &session.store();
         let servers = store.foreign_servers();
         let server = servers.must_find(&self.server)?;
         let mut found = found(session, run, server, &self.remote).await?;
@@ -110,7 +110,6 @@ impl Own for ImportForeignSchema {
         store.create_foreign_tables(&self.into, &tables, rights.role())?;
         let what = format!("{} of {} INTO {}: {} tables", self.remote, self.server, self.into, tables.len());
         session.audit("IMPORT FOREIGN SCHEMA", &what);
-        session.note_write();
         Ok(Answer::Done("IMPORT FOREIGN SCHEMA".to_owned()))
     }
 }

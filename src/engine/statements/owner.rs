@@ -108,7 +108,7 @@ impl statement::Grammar for ReassignGrammar {
 #[async_trait]
 impl Own for AlterOwner {
     async fn run(&self, session: &Session, _run: &Run) -> Result<Answer> {
-        let (store, rights) = (&session.engine.store, session.rights()?);
+        let (store, rights) = (&session.store(), session.rights()?);
         let (object, name) = match &self.of {
             Of::Relation(name) => {
                 let relation = must_get_relation(session, &rights, name)?;
@@ -144,7 +144,7 @@ impl Own for AlterOwner {
 #[async_trait]
 impl Own for Reassign {
     async fn run(&self, session: &Session, _run: &Run) -> Result<Answer> {
-        let (store, rights) = (&session.engine.store, session.rights()?);
+        let (store, rights) = (&session.store(), session.rights()?);
         let to = role_named(session, &rights, &self.to)?;
         must_be_member(&rights, &to)?;
         let mut objects = Vec::new();

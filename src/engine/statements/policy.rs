@@ -188,11 +188,11 @@ impl Own for CreatePolicy {
             return Err(Error::unsupported("a policy cannot read files of the server")
                 .hint("make a table of them, CREATE EXTERNAL TABLE, and read that"));
         }
-        let planner = session.engine.planner.get().cloned();
+        let planner = session.sight().planner.get().cloned();
         let planner = planner.ok_or_else(|| Error::internal("a policy was made before the start"))?;
         session.on_work_threads(run, |_| async move { Ok(planner.create_logical_plan(&sql).await?) }).await?;
         let (name, restrictive, using) = (self.name.clone(), self.restrictive, self.using.clone());
-        session.engine.store.create_policy(table.id, &Policy { name, restrictive, roles, using })?;
+        session.store().create_policy(table.id, &Policy { name, restrictive, roles, using })?;
         if !table.row_security {
             run.notice(format!(
                 "the policy holds once row level security is enabled: ALTER TABLE {} ENABLE ROW LEVEL SECURITY",
@@ -210,7 +210,7 @@ impl Own for DropPolicy {
         let rights = session.rights()?;
         let table = must_get_table(session, &rights, &self.table)?;
         rights.must_own(&table)?;
-        if !session.engine.store.drop_policy(table.id, &self.name)? {
+        if !session.store().drop_policy(table.id, &self.name)? {
             let message = format!("policy \"{}\" for table \"{}\" does not exist", self.name, table.name);
             if !self.if_exists {
                 let access = rights.access();
@@ -230,7 +230,7 @@ impl Own for Switch {
         let rights = session.rights()?;
         let table = must_get_table(session, &rights, &self.table)?;
         rights.must_own(&table)?;
-        session.engine.store.set_row_security(&table.schema, &table.name, self.on)?;
+        session.store().set_row_security(&table.schema, &table.name, self.on)?;
         let what = if self.on { "ENABLE ROW LEVEL SECURITY" } else { "DISABLE ROW LEVEL SECURITY" };
         session.audit(what, &self.table.to_string());
         Ok(Answer::Done("ALTER TABLE".to_owned()))

@@ -46,7 +46,7 @@ impl statement::Grammar for Grammar {
 #[async_trait]
 impl Own for RefreshModel {
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
-        let model = must_get_model(&session.engine.store, &self.name)?;
+        let model = must_get_model(&session.store(), &self.name)?;
         session.rights()?.must_own_model(&model)?;
         let version = model
             .version(model.default_version)

@@ -66,7 +66,7 @@ impl Own for Rename {
         if self.new_name.is_empty() {
             return Err(Error::new(Kind::Syntax, "zero-length delimited identifier"));
         }
-        let store = &session.engine.store;
+        let store = &session.store();
         let found = store.relation(&name.schema, &name.table)?;
         let tag = format!("ALTER {}", self.kind.to_string().to_uppercase());
         if found.is_none() && self.if_exists {
@@ -85,7 +85,6 @@ impl Own for Rename {
             (kind, _) => kind,
         };
         store.rename_relation(&name.schema, &name.table, &self.new_name, kind)?;
-        session.note_write();
         Ok(Answer::Done(tag))
     }
 }

@@ -141,14 +141,13 @@ impl Own for CreateServer {
                 .hint("there is one, for PostgreSQL: FOREIGN DATA WRAPPER postgres"));
         }
         check(&self.options.0, Of::Server)?;
-        let store = &session.engine.store;
+        let store = &session.store();
         if self.if_not_exists && store.foreign_servers().find(&self.name).is_some() {
             run.notice(format!("server \"{}\" already exists, skipping", self.name));
         } else {
             store.create_server(&self.name, WRAPPERS[0], &self.options.0, SECRET)?;
         }
         session.audit("CREATE SERVER", &self.name);
-        session.note_write();
         Ok(Answer::Done("CREATE SERVER".to_owned()))
     }
 }
@@ -158,15 +157,14 @@ impl Own for AlterServer {
     async fn run(&self, session: &Session, _run: &Run) -> Result<Answer> {
         session.may_write("ALTER SERVER")?;
         session.rights()?.must_be_superuser("alter servers")?;
-        let store = &session.engine.store;
+        let store = &session.store();
         let servers = store.foreign_servers();
         let server = servers.must_find(&self.name)?;
         let options = self.changes.over(store.server_options(server)?)?;
         check(&options, Of::Server)?;
         store.set_server_options(server.id, &options, SECRET)?;
-        session.engine.gateway.forget(server.id);
+        session.sight().gateway.forget(server.id);
         session.audit("ALTER SERVER", &self.name);
-        session.note_write();
         Ok(Answer::Done("ALTER SERVER".to_owned()))
     }
 }
@@ -176,7 +174,7 @@ impl Own for DropServer {
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
         session.may_write("DROP SERVER")?;
         session.rights()?.must_be_superuser("drop servers")?;
-        let store = &session.engine.store;
+        let store = &session.store();
         for name in &self.names {
             let servers = store.foreign_servers();
             let server = match servers.must_find(name) {
@@ -191,10 +189,9 @@ impl Own for DropServer {
             if !dropped.is_empty() {
                 run.notice(format!("drop cascades to {} foreign tables", dropped.len()));
             }
-            session.engine.gateway.forget(server);
+            session.sight().gateway.forget(server);
             session.audit("DROP SERVER", name);
         }
-        session.note_write();
         Ok(Answer::Done("DROP SERVER".to_owned()))
     }
 }

@@ -1,7 +1,4 @@
-//! `BEGIN`, `COMMIT`, `ROLLBACK`, `SAVEPOINT`: the words and states that clients rely on.
-//!
-//! Every statement commits by itself; a block only groups them for the client. A ROLLBACK that would have undone
-//! something says so in a warning.
+//! `BEGIN`, `COMMIT`, `ROLLBACK`, `SAVEPOINT`: what is written in between is committed as one, or not at all.
 
 use std::sync::Arc;
 
@@ -51,10 +48,14 @@ impl statement::Grammar for Grammar {
     }
 
     fn doc(&self) -> &'static str {
-        "Transaction blocks as clients send them. Each statement is all or nothing and commits by itself: COMMIT and \
-         ROLLBACK end the block, and ROLLBACK does not undo what its statements have committed; it warns. In a block \
-         that is READ ONLY nothing is written. Isolation levels are accepted: each statement reads the state that was \
-         committed when it began. After an error a block answers nothing but its end, or ROLLBACK TO a savepoint."
+        "What is written between BEGIN and COMMIT, to tables, models, views, roles or rights, is committed as one, and \
+         nobody else sees it before; ROLLBACK takes it back, and ROLLBACK TO what came after a savepoint. Statements \
+         in one message are such a block, too. Nobody waits for anybody: where two change the same rows, whoever \
+         commits first wins, and the other fails with SQLSTATE 40001 and is to be run again. Rows may be added to one \
+         table by many at a time. READ COMMITTED: each statement sees what was committed when it began; REPEATABLE \
+         READ: all see what was when the first began; SERIALIZABLE: besides, it commits only if nobody else has \
+         meanwhile. In a block that is READ ONLY nothing is written. VACUUM cannot run in a block. After an error a block answers \
+         nothing but its end, or ROLLBACK TO a savepoint."
     }
 
     fn syntax(&self) -> &'static str {
@@ -75,7 +76,7 @@ impl statement::Grammar for Grammar {
             Block::Begin { tag: "START TRANSACTION", modes: modes(parser)? }
         } else if TWO_PHASES.iter().any(|words| at_words(parser, words)) {
             return Err(
-                Error::unsupported("two-phase commit is not supported").hint("each statement commits by itself")
+                Error::unsupported("two-phase commit is not supported").hint("COMMIT and ROLLBACK end a transaction")
             );
         } else if take_words(parser, &["COMMIT"]) || take_words(parser, &["END"]) {
             take_work(parser);
@@ -166,7 +167,7 @@ impl Own for Block {
                 if state == Transaction::Open {
                     run.warning("there is already a transaction in progress", "COMMIT or ROLLBACK ends it");
                 }
-                session.begin_block();
+                session.begin_block()?;
                 set(session, modes)?;
                 tag
             }
@@ -177,7 +178,7 @@ impl Own for Block {
             }
             Self::Savepoint(name) => {
                 in_block(state, "SAVEPOINT")?;
-                session.set_savepoint(name);
+                session.set_savepoint(name)?;
                 "SAVEPOINT"
             }
             Self::Release(name) => {
@@ -223,15 +224,9 @@ fn end(session: &Session, run: &Run, undoes: bool, chain: bool) -> Result<()> {
         }
         run.warning("there is no transaction in progress", "BEGIN starts one");
     }
-    if undoes && session.wrote() {
-        run.warning(
-            "what the block has written stays: each statement commits by itself",
-            "drop or replace what should not be there",
-        );
-    }
-    session.end_block(!undoes);
+    session.end_block(!undoes)?;
     if chain {
-        session.begin_block();
+        session.begin_block()?;
     }
     Ok(())
 }

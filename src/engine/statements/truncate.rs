@@ -60,7 +60,6 @@ impl Own for Truncate {
         let rights = session.rights()?;
         let found = self.tables.iter().map(|name| the_table(session, name, "truncate")).collect::<Result<Vec<_>>>()?;
         found.iter().try_for_each(|(_, relation)| rights.must_write(relation, Privilege::Truncate))?;
-        session.note_write();
         for (table, relation) in found {
             truncate(session, table, relation.rows())?;
             session.audit("TRUNCATE", &relation.name);
@@ -70,7 +69,7 @@ impl Own for Truncate {
 }
 
 fn truncate(session: &Session, table: TableId, deleted: u64) -> Result<()> {
-    let store = &session.engine.store;
+    let store = &session.store();
     let columns = store.table(table)?.columns;
     let rows = ChangedRows { deleted, ..ChangedRows::default() };
     let change = Change { rows, ..Change::of_rows(table, "TRUNCATE", Replaces::Everything) };

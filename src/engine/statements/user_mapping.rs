@@ -138,7 +138,7 @@ impl Mapping {
             "public" => RoleId::PUBLIC,
             name => role_named(session, &rights, name)?.id,
         };
-        Ok((role, session.engine.store.foreign_servers().must_find(&self.server)?.id))
+        Ok((role, session.store().foreign_servers().must_find(&self.server)?.id))
     }
 
     fn missing(&self) -> Error {
@@ -147,7 +147,6 @@ impl Mapping {
     }
 
     fn done(&self, session: &Session, tag: &str) -> Answer {
-        session.note_write();
         session.audit(tag, &format!("FOR {} SERVER {}", self.role, self.server));
         Answer::Done(tag.to_owned())
     }
@@ -158,7 +157,7 @@ impl Own for CreateMapping {
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
         let (role, server) = self.of.found(session)?;
         check(&self.options.0, Of::User)?;
-        let store = &session.engine.store;
+        let store = &session.store();
         match store.foreign_servers().mapping(server, role) {
             Some(_) => {
                 let (role, server) = (&self.of.role, &self.of.server);
@@ -178,13 +177,13 @@ impl Own for CreateMapping {
 impl Own for AlterMapping {
     async fn run(&self, session: &Session, _run: &Run) -> Result<Answer> {
         let (role, server) = self.of.found(session)?;
-        let store = &session.engine.store;
+        let store = &session.store();
         let servers = store.foreign_servers();
         let mapping = servers.mapping(server, role).ok_or_else(|| self.of.missing())?;
         let options = self.changes.over(store.mapping_options(mapping)?)?;
         check(&options, Of::User)?;
         store.set_mapping(server, role, &options, SECRET)?;
-        session.engine.gateway.forget(server);
+        session.sight().gateway.forget(server);
         Ok(self.of.done(session, "ALTER USER MAPPING"))
     }
 }
@@ -199,13 +198,13 @@ impl Own for DropMapping {
             }
             found => found?,
         };
-        if !session.engine.store.drop_mapping(server, role)? {
+        if !session.store().drop_mapping(server, role)? {
             if !self.if_exists {
                 return Err(self.of.missing());
             }
             run.notice(format!("{}, skipping", self.of.missing().message));
         }
-        session.engine.gateway.forget(server);
+        session.sight().gateway.forget(server);
         Ok(self.of.done(session, "DROP USER MAPPING"))
     }
 }

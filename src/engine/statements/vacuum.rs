@@ -120,7 +120,8 @@ impl Own for Vacuum {
             return Ok(Answer::Done(tag.to_owned()));
         }
         session.may_write(tag)?;
-        let (rights, store) = (session.rights()?, &session.engine.store);
+        session.must_be_outside_block(tag)?;
+        let (rights, store) = (session.rights()?, &session.store());
         let tables: Vec<(TableId, Relation)> = match &self.table {
             Some(name) => {
                 let found = the_table(session, name, "vacuum")?;
@@ -146,7 +147,6 @@ impl Own for Vacuum {
             bytes += gone.bytes;
         }
         run.notice(format!("{files} files of earlier versions deleted, {:.1} MiB", bytes as f64 / f64::from(1 << 20)));
-        session.note_write();
         Ok(Answer::Done(tag.to_owned()))
     }
 }
@@ -157,8 +157,7 @@ impl Own for Optimize {
         session.may_write("OPTIMIZE")?;
         let (table, relation) = the_table(session, &self.table, "optimize")?;
         session.rights()?.must_own(&relation)?;
-        session.note_write();
-        let (store, state) = (Arc::clone(&session.engine.store), session.context.state());
+        let (store, state) = (session.store(), session.context.state());
         let done = session.on_work_threads(run, |_| async move { compact(&store, table, &state).await });
         match done.await? {
             Some((from, to)) => run.notice(format!("{from} files written into {to}")),

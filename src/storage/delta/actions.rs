@@ -6,7 +6,7 @@ use datafusion::arrow::datatypes::Schema;
 use serde_json::{Value, json};
 
 use super::{Published, schema};
-use crate::storage::catalog::{DataFile, Relation};
+use crate::storage::relation::{DataFile, Relation};
 
 /// The actions of a version, a line each. The first one makes the table, the first readable one has all of its files.
 pub(super) fn of(relation: &Relation, columns: &Schema, version: &Published) -> String {

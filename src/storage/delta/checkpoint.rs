@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{actions, file_name, write_whole};
 use crate::error::{Error, Result};
-use crate::storage::catalog::Relation;
+use crate::storage::relation::Relation;
 use crate::storage::writer::{not_written, parquet_writer};
 
 /// Writes the checkpoint of a version, and the file that names the last one.

@@ -8,13 +8,16 @@ mod actions;
 mod checkpoint;
 mod schema;
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
-use super::catalog::{Relation, RelationKind, TableId, table_dir};
-use super::history::TableVersion;
+use super::directory::Directory;
+use super::history::{TableVersion, columns_at, versions_from};
+use super::relation::{Relation, RelationKind, TableId};
+use super::rows::table_dir;
 use super::store::Store;
 use crate::error::Result;
 
@@ -29,19 +32,30 @@ impl Store {
     pub fn location(&self, table: TableId) -> PathBuf {
         table_dir(self.root(), table)
     }
+}
 
+impl Directory {
     /// Publishes what was committed of all tables and not published yet.
     pub(super) fn publish_all(&self) {
-        let relations: Vec<Relation> =
-            self.catalog.show().values().flat_map(|contents| contents.relations.values().cloned()).collect();
-        relations.iter().filter(|relation| matches!(relation.kind, RelationKind::Table(_))).for_each(|relation| {
-            self.publish(relation);
+        let state = self.catalog.state();
+        state.relations().filter(|relation| matches!(relation.kind, RelationKind::Table(_))).for_each(|relation| {
+            self.publish_table(relation);
         });
+    }
+
+    /// Publishes what was committed of these.
+    pub(super) fn publish(&self, tables: HashSet<TableId>) {
+        let state = self.catalog.state();
+        // What is no longer there has been dropped meanwhile.
+        tables
+            .into_iter()
+            .filter_map(|table| state.table(table).ok())
+            .for_each(|relation| self.publish_table(relation));
     }
 
     /// Publishes a table's versions up to this one. What keeps it from that keeps nobody else from anything: the next
     /// commit tries again.
-    pub(super) fn publish(&self, relation: &Relation) {
+    fn publish_table(&self, relation: &Relation) {
         if let Err(error) = self.try_publish(relation) {
             tracing::warn!(table = %relation.name, %error, "the table's Delta log could not be written");
         }
@@ -50,7 +64,7 @@ impl Store {
     fn try_publish(&self, relation: &Relation) -> Result<()> {
         let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
         let table = TableId(relation.id);
-        let log = table_dir(self.root(), table).join(LOG);
+        let log = table_dir(&self.root, table).join(LOG);
         if !schema::can_publish(&relation.columns) {
             return Ok(());
         }
@@ -69,7 +83,7 @@ impl Store {
 
     fn write_version(&self, relation: &Relation, log: &Path, version: &Published) -> Result<()> {
         // The first one only says what the second one is made of.
-        let columns = self.columns_at(TableId(relation.id), version.number.max(1))?;
+        let columns = self.catalog.read(|db| columns_at(db, TableId(relation.id), version.number.max(1)))?;
         let columns = columns.unwrap_or_else(|| Arc::clone(&relation.columns));
         let lines = actions::of(relation, &columns, version);
         write_whole(log, &file_name(version.number, "json"), lines.as_bytes())?;
@@ -82,7 +96,7 @@ impl Store {
     /// The versions to publish, from `next` on. Those that the catalog knows nothing of, the first of them with number 0,
     /// which only says that there is a table, have no facts.
     fn unpublished(&self, table: TableId, next: u64, last: u64) -> Result<Vec<Published>> {
-        let mut known = self.history_from(table, next)?.into_iter().peekable();
+        let mut known = self.catalog.read(|db| versions_from(db, table, next))?.into_iter().peekable();
         Ok((next..=last)
             .map(|number| Published { number, facts: known.next_if(|version| version.version == number) })
             .collect())

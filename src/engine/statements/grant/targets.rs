@@ -121,7 +121,7 @@ impl Target {
 }
 
 pub fn targets(session: &Session, rights: &Rights, on: &On) -> Result<Vec<Target>> {
-    let store = &session.engine.store;
+    let store = &session.store();
     let mut targets = Vec::new();
     match on {
         On::Relations(names) => {
@@ -171,13 +171,13 @@ pub fn targets(session: &Session, rights: &Rights, on: &On) -> Result<Vec<Target
 }
 
 pub fn must_get_schema(session: &Session, name: &str) -> Result<(i64, RoleId)> {
-    let found = session.engine.store.schema_owner(name);
+    let found = session.store().schema_owner(name);
     found.ok_or_else(|| Error::new(Kind::UnknownSchema, format!("schema \"{name}\" does not exist")))
 }
 
 /// The relation of that name, or the error that suggests one near it.
 pub fn must_get_relation(session: &Session, rights: &Rights, name: &TableReference) -> Result<Relation> {
-    let store = &session.engine.store;
+    let store = &session.store();
     let name = resolve(session, name);
     rights.must_use_schema(&name.schema)?;
     if let Some(relation) = store.relation(&name.schema, &name.table)? {

@@ -32,7 +32,7 @@ use crate::error::{Error, Kind, Result};
 use crate::foreign::Pushdown;
 use crate::functions::FUNCTIONS;
 use crate::models::Registry;
-use crate::storage::{Object, Privilege, RoleId, Store, TableId};
+use crate::storage::{Buckets, Object, Privilege, RoleId, Store, TableId};
 
 /// How an engine is started.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ pub struct Config {
     pub memory_limit: usize,
     /// Threads for queries and training.
     pub threads: usize,
-    /// Variables that passwords of foreign servers may be in.
+    /// Variables that passwords of foreign servers may be in, and the way to S3.
     pub environment: fn(&str) -> Option<String>,
 }
 
@@ -158,7 +158,8 @@ fn base_state(
     let mut settings = SessionConfig::new()
         .with_default_catalog_and_schema(CATALOG, "public")
         .with_create_default_catalog_and_schema(false)
-        .with_target_partitions(config.threads);
+        .with_target_partitions(config.threads)
+        .with_extension(Arc::new(Buckets::new(Arc::clone(store), config.environment)));
     let options = settings.options_mut();
     options.sql_parser.dialect = Dialect::PostgreSQL;
     options.execution.parquet.pushdown_filters = true;

@@ -283,17 +283,17 @@ async fn a_cancelled_query_ends_over_there_too() {
     let (_server, session) = imported(&mariadb).await;
     mariadb.run("CREATE VIEW stuck AS SELECT n, SLEEP(600) AS x FROM numbers").await;
     session.run("IMPORT FOREIGN SCHEMA shop LIMIT TO (stuck) FROM SERVER shop INTO shop").await;
-    let busy = async || {
+    let busy = || async {
         let mut there = mariadb.connect().await;
         let sql = "SELECT COUNT(*) FROM information_schema.processlist WHERE state = 'User sleep'";
         there.query_first::<i64, _>(sql).await.unwrap().unwrap()
     };
     let cancel = session.client.cancel_token();
     let (cancelled, ()) = tokio::join!(session.refusal("SELECT * FROM shop.stuck"), async {
-        eventually(async || busy().await == 1).await;
+        eventually(|| async { busy().await == 1 }).await;
         cancel.cancel_query(tokio_postgres::NoTls).await.unwrap();
     });
     assert_eq!(cancelled.code().code(), "57014");
-    eventually(async || busy().await == 0).await;
+    eventually(|| async { busy().await == 0 }).await;
     assert_eq!(session.value("SELECT count(*) FROM shop.orders").await, "1000");
 }

@@ -42,7 +42,7 @@ impl MariaDb {
 
     async fn answers(&self) {
         let options = || OptsBuilder::default().socket(Some(self.socket())).user(Some("root"));
-        eventually(async || Conn::new(options()).await.is_ok()).await;
+        eventually(|| async { Conn::new(options()).await.is_ok() }).await;
     }
 
     /// Without asking who is connected.

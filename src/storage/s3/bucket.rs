@@ -54,7 +54,11 @@ impl Bucket {
         match self.store.head(&path).await {
             Ok(meta) => Ok(Some(self.rooted(meta))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.told(key, &error)),
+            // The answer to HEAD has no body that would say why; a listing that fails has one.
+            Err(error) => match self.store.list(Some(&path)).next().await {
+                Some(Err(reason)) => Err(self.told(key, &reason)),
+                _ => Err(self.told(key, &error)),
+            },
         }
     }
 

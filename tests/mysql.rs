@@ -21,14 +21,14 @@ SELECT n, CASE WHEN n % 7 = 0 THEN NULL ELSE CONCAT(ELT(n % 7, 'Ännchen', 'bob'
     ELT(1 + n % 3, 'Köln', 'KÖLN', 'Bonn'), CONCAT('c', n % 4), ELT(1 + n % 3, 'sad', 'ok', 'happy'), 'a,b',
     CASE WHEN n % 9 = 0 THEN '0000-00-00' WHEN n % 9 = 1 THEN '2024-00-10' ELSE DATE '1970-01-01' + INTERVAL n * 37 DAY END,
     n % 3, n % 100 - 50, 18446744073709551615 - n, 4294967295 - n, n * 13.37 - 500, SIN(n) * 100, COS(n),
-    TIMESTAMP '2024-01-01' + INTERVAL n * 7 HOUR + INTERVAL 13000021 MICROSECOND,
+    TIMESTAMP '2024-01-01 00:00:00' + INTERVAL n * 7 HOUR + INTERVAL 13000021 MICROSECOND,
     CASE WHEN n % 11 = 0 THEN NULL ELSE TIMESTAMP '2024-03-30 21:30:00' + INTERVAL n DAY END,
     CONCAT('{\"n\": ', n, '}'), UNHEX(MD5(n)), n, SEC_TO_TIME(n * 60), 1990 + n % 30, POINT(n, n)
 FROM numbers WHERE n <= 300;
 CREATE TABLE orders (id BIGINT PRIMARY KEY, customer_id INT, amount DECIMAL(10, 2), price DOUBLE, made DATETIME, buyer VARCHAR(80));
 INSERT INTO orders
 SELECT n, CASE WHEN n % 50 = 0 THEN NULL ELSE n % 400 END, CASE WHEN n % 11 = 0 THEN NULL ELSE n * 0.17 - 20 END,
-    n * 0.25, TIMESTAMP '2024-01-01' + INTERVAL n HOUR, CONCAT('BOB', n % 20)
+    n * 0.25, TIMESTAMP '2024-01-01 00:00:00' + INTERVAL n HOUR, CONCAT('BOB', n % 20)
 FROM numbers;
 CREATE VIEW totals AS SELECT customer_id, SUM(amount) AS total FROM orders GROUP BY customer_id;
 CREATE TABLE `Größe \"x\"` (`Ünï cödé` TEXT, `select` INT);

@@ -231,6 +231,18 @@ impl Error {
         Self::new(Kind::Cancelled, "canceling statement due to user request")
     }
 
+    /// The error of ours that another one was caused by, however deep.
+    pub fn within<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if let Some(ours) = error.downcast_ref() {
+                return Some(ours);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
     /// What the user can do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -282,6 +294,10 @@ impl From<Error> for DataFusionError {
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
+        // Readers and writers of ours say more than the system does.
+        if let Some(ours) = error.get_ref().and_then(|inner| Self::within(inner)) {
+            return ours.clone();
+        }
         match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::disk_full(),
             std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
@@ -322,7 +338,10 @@ impl From<ArrowError> for Error {
                 Ok(inner) => Self::from(*inner),
                 Err(inner) => match inner.downcast::<Error>() {
                     Ok(inner) => *inner,
-                    Err(inner) => Self::internal(inner.to_string()),
+                    Err(inner) => match Self::within(inner.as_ref()) {
+                        Some(ours) => ours.clone(),
+                        None => Self::internal(inner.to_string()),
+                    },
                 },
             },
             ArrowError::DivideByZero => Self::new(Kind::DivisionByZero, "division by zero"),
@@ -340,7 +359,10 @@ impl From<ArrowError> for Error {
             ArrowError::ComputeError(message) => from_text(&message, Kind::Invalid),
             ArrowError::NotYetImplemented(message) => from_text(&message, Kind::Unsupported),
             ArrowError::IoError(message, error) => match error.kind() {
-                std::io::ErrorKind::Other => Self::new(Kind::Io, message),
+                std::io::ErrorKind::Other => match error.get_ref().and_then(|inner| Self::within(inner)) {
+                    Some(ours) => ours.clone(),
+                    None => Self::new(Kind::Io, message),
+                },
                 _ => Self::from(error),
             },
             ArrowError::ParquetError(message) => from_text(&message, Kind::Corrupt),
@@ -374,10 +396,14 @@ impl From<DataFusionError> for Error {
             DataFusionError::Configuration(message) => Self::new(Kind::UnknownSetting, message),
             DataFusionError::ResourcesExhausted(_) => Self::out_of_memory(),
             DataFusionError::IoError(inner) => Self::from(inner),
-            DataFusionError::ObjectStore(inner) => from_text(&inner.to_string(), Kind::Io),
-            DataFusionError::ParquetError(inner) => match inner.to_string() {
-                message if is_disk_full(&message) => Self::disk_full(),
-                message => Self::corrupt(format!("a table file could not be read: {message}")),
+            DataFusionError::ObjectStore(inner) => match Self::within(&*inner) {
+                Some(ours) => ours.clone(),
+                None => from_text(&inner.to_string(), Kind::Io),
+            },
+            DataFusionError::ParquetError(inner) => match (Self::within(&*inner), inner.to_string()) {
+                (Some(ours), _) => ours.clone(),
+                (None, message) if is_disk_full(&message) => Self::disk_full(),
+                (None, message) => Self::corrupt(format!("a table file could not be read: {message}")),
             },
             other => from_text(&other.strip_backtrace(), Kind::Internal),
         }
@@ -428,10 +454,52 @@ pub fn unreachable_server(server: &str, error: &tokio_postgres::Error) -> Error 
     Error::new(Kind::Unreachable, format!("could not connect to server \"{server}\": {why}")).hint(hint)
 }
 
+/// What a foreign MySQL said, or why it says nothing.
+#[cfg(feature = "mysql")]
+pub fn from_mysql(server: &str, error: &mysql_async::Error) -> Error {
+    let mysql_async::Error::Server(said) = error else {
+        return Error::new(Kind::ConnectionLost, format!("lost server \"{server}\": {}", with_causes(error)))
+            .hint("try again once it is back; nothing was changed over there");
+    };
+    let kind = match said.code {
+        1044 | 1142 | 1143 | 1227 => Kind::Denied,
+        1045 => Kind::WrongPassword,
+        1146 => Kind::UnknownTable,
+        1054 => Kind::UnknownColumn,
+        1365 => Kind::DivisionByZero,
+        1264 | 1690 => Kind::OutOfRange,
+        1053 | 1927 => Kind::ConnectionLost,
+        _ => Kind::Foreign,
+    };
+    let told = Error::new(kind, format!("server \"{server}\": {}", said.message));
+    match kind {
+        Kind::UnknownTable | Kind::UnknownColumn => {
+            told.hint("what was imported has changed over there: drop the foreign table and import it again")
+        }
+        _ => told,
+    }
+}
+
+/// Why there is no way to a foreign MySQL, or why it lets nobody in.
+#[cfg(feature = "mysql")]
+pub fn unreachable_mysql(server: &str, error: &mysql_async::Error) -> Error {
+    let (why, hint) = match error {
+        mysql_async::Error::Server(said) => (
+            said.message.clone(),
+            "give user and password in CREATE USER MAPPING … SERVER …, or in the options of the server",
+        ),
+        other => (
+            with_causes(other),
+            "see that the server is up, and that host, port, dbname and sslmode in ml.servers lead to it",
+        ),
+    };
+    Error::new(Kind::Unreachable, format!("could not connect to server \"{server}\": {why}")).hint(hint)
+}
+
 /// The error, and what each was caused by where that says more.
-fn with_causes(error: &tokio_postgres::Error) -> String {
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut message = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(inner) = cause {
         let told = inner.to_string();
         if !message.contains(&told) {
@@ -450,7 +518,10 @@ fn from_shared(error: &DataFusionError) -> Error {
             None => Error::internal(inner.to_string()),
         },
         DataFusionError::ResourcesExhausted(_) => Error::out_of_memory(),
-        root => from_text(&root.strip_backtrace(), Kind::Internal),
+        root => match Error::within(root) {
+            Some(ours) => ours.clone(),
+            None => from_text(&root.strip_backtrace(), Kind::Internal),
+        },
     }
 }
 

@@ -13,8 +13,11 @@ mod foreign;
 mod goldens;
 mod layers;
 mod manual;
+#[cfg(feature = "mysql")]
+mod mysql;
 mod process;
 mod published;
+mod s3;
 mod server;
 mod shop;
 mod wire;

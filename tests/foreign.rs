@@ -491,3 +491,16 @@ async fn connections_are_encrypted_as_asked() {
     session.run(&format!("CREATE SERVER s FOREIGN DATA WRAPPER postgres OPTIONS ({options})")).await;
     assert_eq!(session.refusal("CREATE FOREIGN TABLE how SERVER s").await.code().code(), "08001");
 }
+
+#[cfg(not(feature = "mysql"))]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kind_that_this_program_was_built_without_is_said_so() {
+    let server = TestServer::start().await;
+    let session = server.connect().await;
+    let refused = session.refusal("CREATE SERVER shop FOREIGN DATA WRAPPER mysql OPTIONS (host 'x')").await;
+    assert_eq!(
+        (refused.code().code(), refused.message()),
+        ("0A000", "foreign-data wrapper \"mysql\" is not supported")
+    );
+    assert!(refused.hint().unwrap().contains("--features mysql"), "{refused:?}");
+}

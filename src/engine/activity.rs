@@ -82,11 +82,17 @@ struct Backend {
 /// Longer texts are cut, as in Postgres.
 const QUERY_BYTES: usize = 1024;
 
-/// The text of a statement as others may see it: cut, and not at all where it may hold a password.
+/// What stands before a secret in a statement, in lower case.
+const SECRETS: [&str; 3] = ["password", "secret_access_key", "session_token"];
+
+/// The text of a statement as others may see it: cut, and not at all where it may hold a secret.
 pub fn shown(text: &str) -> Arc<str> {
     let start = &text[..text.floor_char_boundary(QUERY_BYTES)];
-    let has_password = |text: &str| text.to_lowercase().contains("password");
-    match has_password(start) || (text.len() < 64 * 1024 && has_password(text)) {
+    let has_secret = |text: &str| {
+        let text = text.to_lowercase();
+        SECRETS.iter().any(|word| text.contains(word))
+    };
+    match has_secret(start) || (text.len() < 64 * 1024 && has_secret(text)) {
         true => Arc::from("<a statement about a password>"),
         false => Arc::from(start),
     }

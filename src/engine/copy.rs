@@ -1,6 +1,7 @@
 //! COPY: how its files are written, and a table that waits for one.
 
 use std::fmt;
+use std::io::Read;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
@@ -86,8 +87,8 @@ pub struct CopyIn {
     /// The columns of the file, in its order.
     pub columns: SchemaRef,
     pub options: CopyOptions,
-    /// The file, where it is one of the server.
-    pub file: Option<std::fs::File>,
+    /// The file, where it is one of the server, or an object of S3.
+    pub file: Option<Box<dyn Read + Send>>,
     table: Arc<LakeTable>,
     into: TableReference,
     /// Where the file has each column of the table.

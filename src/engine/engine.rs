@@ -17,7 +17,7 @@ use crate::engine::rights::{Rights, denied};
 use crate::engine::sight::{Common, Sight};
 use crate::engine::{Session, pg_catalog};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{Object, Privilege, RoleId, Store, TableId};
+use crate::storage::{Buckets, Object, Privilege, RoleId, Store, TableId};
 
 /// How an engine is started.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub struct Config {
     pub memory_limit: usize,
     /// Threads for queries and training.
     pub threads: usize,
-    /// Variables that passwords of foreign servers may be in.
+    /// Variables that passwords of foreign servers may be in, and the way to S3.
     pub environment: fn(&str) -> Option<String>,
 }
 
@@ -75,7 +75,8 @@ impl Engine {
             .build()?;
         // Kernels share one pool; the first engine of a process sizes it, and its results do not depend on the size.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(config.threads).build_global();
-        let (sight, common) = (Sight::new(store, config.environment), common(config)?);
+        let common = common(config, &store)?;
+        let sight = Sight::new(store, config.environment);
         Ok(Arc::new(Self {
             base: sight.state(&common)?,
             sight: Arc::new(sight),
@@ -121,11 +122,12 @@ impl Drop for Engine {
 }
 
 /// What every state begins with.
-fn common(config: &Config) -> Result<Common> {
+fn common(config: &Config, store: &Arc<Store>) -> Result<Common> {
     let mut settings = SessionConfig::new()
         .with_default_catalog_and_schema(CATALOG, "public")
         .with_create_default_catalog_and_schema(false)
-        .with_target_partitions(config.threads);
+        .with_target_partitions(config.threads)
+        .with_extension(Arc::new(Buckets::new(Arc::clone(store), config.environment)));
     let options = settings.options_mut();
     options.sql_parser.dialect = Dialect::PostgreSQL;
     options.execution.parquet.pushdown_filters = true;

@@ -18,8 +18,8 @@ use crate::engine::guarded::GuardedFiles;
 use crate::engine::identity::Identity;
 use crate::engine::rights::Rights;
 use crate::engine::work::not_in_the_way;
-use crate::error::{Error, Result};
-use crate::storage::{DeltaTable, External, FilesTable, Format, Store, absolute, infer};
+use crate::error::{Error, Kind, Result};
+use crate::storage::{DeltaTable, External, FilesTable, Format, Home, Store, absolute, infer, is_s3};
 
 /// Plans what stands in FROM between single quotes.
 pub struct FilePlanner {
@@ -95,32 +95,32 @@ pub fn reads_files(sql: &Sql) -> bool {
 async fn files(path: &str, state: &SessionState) -> Result<Arc<dyn TableProvider>> {
     let location = absolute(path)?;
     let mut external = External { locations: vec![location.clone()], ..External::default() };
-    if DeltaTable::is_at(&location) {
-        let columns = DeltaTable::infer(&mut external)?;
+    let home = Home::of(&external, state)?;
+    if DeltaTable::is_at(&home, &location).await? {
+        let columns = DeltaTable::infer(&mut external, state).await?;
         return Ok(Arc::new(DeltaTable::new(&external, columns)));
     }
-    let format = format_of(&location)?;
+    let format = format_of(&home, &location).await?;
     external.provider = format.name().to_owned();
     let columns = infer(&mut external, format, state).await?;
     Ok(Arc::new(FilesTable::new(Arc::new(external), format, columns)))
 }
 
 /// The format by the end of a path; of a folder by the first file in it that has one.
-fn format_of(location: &str) -> Result<Format> {
+async fn format_of(home: &Home, location: &str) -> Result<Format> {
     if let Some((format, _)) = Format::of_file(location) {
         return Ok(format);
     }
-    let mut folders = vec![Path::new(location).to_owned()];
-    while let Some(folder) = folders.pop() {
-        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-        let mut entries: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-        entries.sort();
-        if let Some((format, _)) =
-            entries.iter().filter_map(|path| path.file_name()).find_map(|name| Format::of_file(&name.to_string_lossy()))
-        {
-            return Ok(format);
+    let found = match home.files(&[location.to_owned()], |name| Format::of_file(name).is_some()).await {
+        Err(error) if error.kind == Kind::Io && !is_s3(location) => {
+            return Err(error.hint(
+                "a table's name is written without quotes, or between double ones; between single quotes is a path",
+            ));
         }
-        folders.extend(entries.into_iter().rev().filter(|path| path.is_dir()));
+        found => found?,
+    };
+    if let Some((format, _)) = found.iter().find_map(|found| Format::of_file(&found.path.to_string_lossy())) {
+        return Ok(format);
     }
     let endings: Vec<String> =
         Format::ALL.iter().flat_map(|(.., endings)| *endings).map(|ending| format!(".{ending}")).collect();
@@ -128,13 +128,9 @@ fn format_of(location: &str) -> Result<Format> {
         "names end in {}, compressed text in .gz, .bz2, .xz or .zst too; CREATE EXTERNAL TABLE takes any name",
         endings.join(", ")
     );
-    if Path::new(location).is_dir() {
-        let message = format!("there is no file of a known format in the folder \"{location}\"");
-        return Err(Error::unsupported(message).hint(hint));
-    }
-    match Path::new(location).exists() || location.contains(['*', '?', '[']) {
-        true => Err(Error::unsupported(format!("\"{location}\" is of no known format")).hint(hint)),
-        false => Err(Error::new(crate::error::Kind::Io, format!("\"{location}\" does not exist"))
-            .hint("a table's name is written without quotes, or between double ones; between single quotes is a path")),
-    }
+    let message = match found.is_empty() && !location.contains(['*', '?', '[']) {
+        true => format!("there is no file of a known format in the folder \"{location}\""),
+        false => format!("\"{location}\" is of no known format"),
+    };
+    Err(Error::unsupported(message).hint(hint))
 }

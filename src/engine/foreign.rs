@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::catalog::TableProvider;
 
 use crate::error::{Error, Kind, Result};
-use crate::foreign::{ForeignTable, Options, RemoteTable, Server, Servers};
+use crate::foreign::{Database, ForeignTable, Options, RemoteTable, Servers, wrapper};
 use crate::storage::{Foreign, ForeignServer, Relation, RoleId, Store};
 
 /// The way to foreign servers.
@@ -52,8 +52,9 @@ impl Gateway {
     /// A server as a role sees it: the role's own user over there, or else everybody's, or else that of the server's options.
     ///
     /// # Errors
-    /// 42704 if the role is nobody over there, 55000 if a password is not where it was.
-    pub fn server(&self, server: &ForeignServer, role: RoleId) -> Result<Arc<Server>> {
+    /// 42704 if the role is nobody over there, 55000 if a password is not where it was, 0A000 if this program was built without
+    /// what talks to such a server.
+    pub fn server(&self, server: &ForeignServer, role: RoleId) -> Result<Arc<dyn Database>> {
         let known = self.store.foreign_servers();
         let mapping = known.mapping(server.id, role).or_else(|| known.mapping(server.id, RoleId::PUBLIC));
         let mut options = self.store.server_options(server)?;
@@ -76,7 +77,7 @@ impl Gateway {
             }
         }
         self.with_password(&mut options, &server.name)?;
-        self.servers.get(server.id, &server.name, options)
+        self.servers.get(server.id, wrapper(&server.wrapper)?, &server.name, options)
     }
 
     /// Looks a password up where the options say that it is.

@@ -1,4 +1,4 @@
-//! A file of the server that a statement writes: whole, or not at all.
+//! A file of the server, or an object of S3, that a statement writes: whole, or not at all.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -19,19 +19,76 @@ use futures::StreamExt;
 use crate::engine::Rows;
 use crate::engine::work::not_in_the_way;
 use crate::error::{Error, Kind, Result};
-use crate::storage::Format;
+use crate::storage::{Format, Upload};
 
-/// A file on its way. It is written beside its place, and takes it when it is whole and on disk; dropped before, it
-/// leaves nothing.
+/// A file on its way. It takes its place when it is whole and safe; dropped before, it leaves nothing.
 #[derive(Debug)]
-pub struct OutFile {
+pub enum OutFile {
+    Local(LocalFile),
+    Object(Upload),
+}
+
+impl OutFile {
+    /// The end of the file: from here on it is there, whatever happens.
+    pub fn finish(self) -> Result<()> {
+        match self {
+            Self::Local(file) => file.finish(),
+            Self::Object(upload) => upload.finish(),
+        }
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        match self {
+            Self::Local(file) => file.write(bytes),
+            Self::Object(upload) => upload.write(bytes),
+        }
+    }
+
+    /// Writes all rows in a format that names columns and types itself, and says how many there were.
+    pub(super) async fn write_rows(self, format: Format, mut rows: Rows) -> Result<u64> {
+        let schema = Arc::clone(&rows.schema);
+        if let Some((at, twice)) = schema
+            .fields()
+            .iter()
+            .enumerate()
+            .find(|(at, field)| schema.fields()[..*at].iter().any(|before| before.name() == field.name()))
+        {
+            let message = format!("two columns of the file would be named \"{}\"", twice.name());
+            return Err(Error::new(Kind::DuplicateColumn, message)
+                .hint(format!("give column {} another name: … AS name", at + 1)));
+        }
+        let mut writer = Writer::new(format, self, &schema)?;
+        let mut written = 0;
+        while let Some(batch) = rows.next().await {
+            let batch = batch?;
+            written += batch.num_rows() as u64;
+            not_in_the_way(|| writer.write(&batch))?;
+        }
+        not_in_the_way(|| writer.finish()?.finish())?;
+        Ok(written)
+    }
+}
+
+impl Write for OutFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        Self::write(self, bytes).map(|()| bytes.len()).map_err(std::io::Error::other)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file of the server. It is written beside its place.
+#[derive(Debug)]
+pub struct LocalFile {
     place: PathBuf,
     draft: PathBuf,
     file: File,
     moved: bool,
 }
 
-impl OutFile {
+impl LocalFile {
     /// Begins a file. What is at its place stays there until the new one is whole. `ours` is the data directory, in which
     /// nobody else writes.
     pub(super) fn create(place: &Path, ours: &Path) -> Result<Self> {
@@ -54,48 +111,20 @@ impl OutFile {
         Ok(Self { place, draft, file, moved: false })
     }
 
-    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(|error| failed(&self.place, &error))
     }
 
-    /// The end of the file: from here on it is there, whatever happens.
-    pub fn finish(mut self) -> Result<()> {
+    fn finish(mut self) -> Result<()> {
         let synced = self.file.sync_all().and_then(|()| fs::rename(&self.draft, &self.place));
         synced.map_err(|error| failed(&self.place, &error))?;
         self.moved = true;
         let folder = self.place.parent().unwrap_or(Path::new("/"));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| failed(&self.place, &error))
     }
-
-    /// Writes all rows in a format that names columns and types itself, and says how many there were.
-    pub(super) async fn write_rows(self, format: Format, mut rows: Rows) -> Result<u64> {
-        let schema = Arc::clone(&rows.schema);
-        if let Some((at, twice)) = schema
-            .fields()
-            .iter()
-            .enumerate()
-            .find(|(at, field)| schema.fields()[..*at].iter().any(|before| before.name() == field.name()))
-        {
-            let message = format!("two columns of the file would be named \"{}\"", twice.name());
-            return Err(Error::new(Kind::DuplicateColumn, message)
-                .hint(format!("give column {} another name: … AS name", at + 1)));
-        }
-        let mut writer = Writer::new(format, &self.file, &schema)?;
-        let mut written = 0;
-        while let Some(batch) = rows.next().await {
-            let batch = batch?;
-            written += batch.num_rows() as u64;
-            not_in_the_way(|| writer.write(&batch))?;
-        }
-        not_in_the_way(|| {
-            writer.finish()?;
-            self.finish()
-        })?;
-        Ok(written)
-    }
 }
 
-impl Drop for OutFile {
+impl Drop for LocalFile {
     fn drop(&mut self) {
         if !self.moved
             && let Err(error) = fs::remove_file(&self.draft)
@@ -107,14 +136,13 @@ impl Drop for OutFile {
 
 /// One file being written.
 enum Writer {
-    Parquet(Box<ArrowWriter<File>>),
-    Json(datafusion::arrow::json::Writer<File, LineDelimited>),
-    Arrow(Box<FileWriter<File>>),
+    Parquet(Box<ArrowWriter<OutFile>>),
+    Json(datafusion::arrow::json::Writer<OutFile, LineDelimited>),
+    Arrow(Box<FileWriter<OutFile>>),
 }
 
 impl Writer {
-    fn new(format: Format, file: &File, schema: &SchemaRef) -> Result<Self> {
-        let file = file.try_clone()?;
+    fn new(format: Format, file: OutFile, schema: &SchemaRef) -> Result<Self> {
         Ok(match format {
             Format::Parquet => {
                 let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
@@ -140,13 +168,16 @@ impl Writer {
         Ok(())
     }
 
-    fn finish(self) -> Result<()> {
-        match self {
-            Self::Parquet(writer) => writer.close().map(|_| ()).map_err(not_written)?,
-            Self::Json(mut writer) => writer.finish()?,
-            Self::Arrow(mut writer) => writer.finish()?,
-        }
-        Ok(())
+    /// The file, with all that was written in it.
+    fn finish(self) -> Result<OutFile> {
+        Ok(match self {
+            Self::Parquet(writer) => writer.into_inner().map_err(not_written)?,
+            Self::Json(mut writer) => {
+                writer.finish()?;
+                writer.into_inner()
+            }
+            Self::Arrow(writer) => writer.into_inner()?,
+        })
     }
 }
 
@@ -187,12 +218,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("Ünï 🛒.csv");
         fs::write(&place, "old").unwrap();
-        let mut file = OutFile::create(&place, Path::new("/nowhere")).unwrap();
+        let mut file = LocalFile::create(&place, Path::new("/nowhere")).unwrap();
         file.write(b"ne").unwrap();
         assert_eq!(fs::read_to_string(&place).unwrap(), "old");
         drop(file);
         assert_eq!((names(dir.path()).len(), fs::read_to_string(&place).unwrap().as_str()), (1, "old"));
-        let mut file = OutFile::create(&place, Path::new("/nowhere")).unwrap();
+        let mut file = LocalFile::create(&place, Path::new("/nowhere")).unwrap();
         file.write(b"new").unwrap();
         file.finish().unwrap();
         assert_eq!((names(dir.path()).len(), fs::read_to_string(&place).unwrap().as_str()), (1, "new"));
@@ -202,7 +233,7 @@ mod tests {
     fn what_cannot_be_written_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let ours = dir.path().canonicalize().unwrap();
-        let kind = |place: &Path, ours: &Path| OutFile::create(place, ours).map(|_| ()).unwrap_err().kind;
+        let kind = |place: &Path, ours: &Path| LocalFile::create(place, ours).map(|_| ()).unwrap_err().kind;
         assert_eq!(kind(&dir.path().join("catalog.db"), &ours), Kind::Denied);
         assert_eq!(kind(dir.path(), Path::new("/nowhere")), Kind::Io);
         assert_eq!(kind(&dir.path().join("no/folder"), Path::new("/nowhere")), Kind::Io);

@@ -6,7 +6,6 @@ use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::foreign::sql::{Written, identifier};
 use crate::foreign::types::RemoteType;
 
 /// A table or view of a foreign server.
@@ -61,16 +60,14 @@ impl RemoteTable {
     }
 }
 
-impl RemoteColumn {
-    /// Its name in a query, so that it means what it means here.
-    pub fn written(&self) -> Written {
-        let name = identifier(&self.remote);
-        let list = if self.of.list { "[]" } else { "" };
-        let sql = match self.read {
-            Read::AsItIs => name,
-            Read::AsText => format!("({name}::text{list})"),
-            Read::Collated => format!("({name}::text{list} COLLATE \"C\")"),
-        };
-        Written { sql, of: self.of }
-    }
+/// A table over there, and the columns of it that cannot be read here, with their types.
+#[derive(Debug)]
+pub struct Found {
+    pub table: RemoteTable,
+    pub unreadable: Vec<(String, String)>,
+}
+
+/// A name as SQL reads it whatever is in it.
+pub fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::foreign::wrapper::Wrapper;
 
 /// Options by name, as they were written.
 pub type Options = BTreeMap<String, String>;
@@ -15,24 +16,6 @@ pub enum Of {
     /// Of a user mapping, or of the server for everybody.
     User,
 }
-
-/// (name, where, what it says).
-pub const OPTIONS: &[(&str, Of, &str)] = &[
-    ("host", Of::Server, "a name, an address or the folder of a socket; localhost"),
-    ("port", Of::Server, "1 to 65535; 5432"),
-    ("dbname", Of::Server, "the database; as the user is called"),
-    (
-        "sslmode",
-        Of::Server,
-        "disable, prefer (encrypted where the server can), require (encrypted), verify-ca (by an authority that is known), \
-         verify-full (and the server is who it says); prefer",
-    ),
-    ("sslrootcert", Of::Server, "a PEM file of authorities, for verify-ca and verify-full"),
-    ("connect_timeout", Of::Server, "seconds, 1 to 3600; 10"),
-    ("user", Of::User, "the role over there"),
-    ("password", Of::User, "its password: kept encrypted, and never shown"),
-    ("password_env", Of::User, "the variable in the environment of this server that holds the password"),
-];
 
 /// The one option whose value nobody sees again.
 pub const SECRET: &str = "password";
@@ -51,11 +34,12 @@ pub enum Encryption {
 }
 
 /// Refuses an option that there is not, that does not belong there, or whose value is none.
-pub fn check(given: &Options, of: Of) -> Result<()> {
+pub fn check(kind: &dyn Wrapper, given: &Options, of: Of) -> Result<()> {
+    let all = kind.options();
     for (name, value) in given {
-        let found = OPTIONS.iter().find(|(known, ..)| known == name);
+        let found = all.iter().find(|(known, ..)| known == name);
         let Some((_, place, _)) = found.filter(|(_, place, _)| of == Of::Server || *place == Of::User) else {
-            let known = OPTIONS.iter().filter(|(_, place, _)| of == Of::Server || *place == Of::User);
+            let known = all.iter().filter(|(_, place, _)| of == Of::Server || *place == Of::User);
             let known: Vec<&str> = known.map(|(name, ..)| *name).collect();
             return Err(Error::invalid(format!("invalid option \"{name}\""))
                 .hint(format!("valid options in this context are: {}", known.join(", "))));
@@ -67,14 +51,13 @@ pub fn check(given: &Options, of: Of) -> Result<()> {
     if given.contains_key(SECRET) && given.contains_key("password_env") {
         return Err(Error::invalid("password and password_env cannot both be given"));
     }
-    port(given)?;
     connect_timeout(given)?;
     encryption(given)?;
-    Ok(())
+    kind.check(given)
 }
 
-pub fn port(options: &Options) -> Result<u16> {
-    number(options, "port", 5432, 1..=65_535).map(|port| u16::try_from(port).unwrap_or(5432))
+pub fn port(options: &Options, default: u16) -> Result<u16> {
+    number(options, "port", default.into(), 1..=65_535).map(|port| u16::try_from(port).unwrap_or(default))
 }
 
 pub fn connect_timeout(options: &Options) -> Result<Duration> {
@@ -112,6 +95,7 @@ pub fn encryption(options: &Options) -> Result<Encryption> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::foreign::postgres::PostgresWrapper;
 
     fn options(given: &[(&str, &str)]) -> Options {
         given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -119,7 +103,7 @@ mod tests {
 
     #[test]
     fn options_are_checked_where_they_stand() {
-        let ok = |given: &[(&str, &str)], of| check(&options(given), of).is_ok();
+        let ok = |given: &[(&str, &str)], of| check(&PostgresWrapper, &options(given), of).is_ok();
         assert!(ok(&[("host", "shop"), ("port", "5433"), ("user", "u"), ("password", "")], Of::Server));
         assert!(ok(&[("user", "u"), ("password_env", "SHOP")], Of::User));
         assert!(!ok(&[("host", "shop")], Of::User));

@@ -2,24 +2,21 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Column, JoinType, NullEquality};
 use datafusion::datasource::source_as_provider;
-use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{
     Aggregate, Expr, FetchType, Filter, Join, Limit, LogicalPlan, Operator, Projection, SkipType, Sort, TableScan,
 };
 
 use crate::foreign::pushdown::Remote;
-use crate::foreign::server::Server;
-use crate::foreign::sql::{Scope, Written, asked_as, is_number};
 use crate::foreign::table::ForeignTable;
-use crate::foreign::types::{RemoteType, Scalar};
+use crate::foreign::types::RemoteType;
+use crate::foreign::wrapper::{Database, Dialect, Scope, Written};
 
 /// A query; its columns are called c0, c1 …
 #[derive(Debug, Clone)]
 pub struct Query {
-    pub server: Arc<Server>,
+    pub server: Arc<dyn Database>,
     pub sql: String,
     pub columns: Vec<RemoteType>,
 }
@@ -50,7 +47,8 @@ impl Query {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Option<Self> {
-        let columns = table.remote().columns.iter().map(|column| column.written());
+        let dialect = table.server().dialect();
+        let columns = table.remote().columns.iter().map(|column| dialect.column(column));
         let columns: Vec<Written> = columns.collect();
         let conditions = table.conditions(filters)?;
         let chosen: Vec<&Written> = match projection {
@@ -58,13 +56,13 @@ impl Query {
             None => columns.iter().collect(),
         };
         // A column is asked for as the type it was imported with, whatever became of it since.
-        let listed = list(chosen.iter().map(|column| (column.sql.clone(), column.of)));
+        let listed = list(dialect, chosen.iter().map(|column| (column.sql.clone(), column.of)));
         let mut sql = format!("SELECT {listed}FROM {}", table.remote().sql());
         if !conditions.is_empty() {
             sql.push_str(&format!(" WHERE {}", conditions.join(" AND ")));
         }
         if let Some(limit) = limit {
-            sql.push_str(&format!(" LIMIT {limit}"));
+            sql.push_str(&dialect.limited(Some(limit), 0));
         }
         let columns = chosen.iter().map(|column| column.of).collect();
         Some(Self { server: Arc::clone(table.server()), sql, columns })
@@ -77,7 +75,7 @@ impl Query {
 
     /// The columns as a query around this one names them.
     fn named(&self, alias: &str) -> impl Iterator<Item = Written> {
-        self.columns.iter().enumerate().map(move |(at, of)| Written { sql: format!("{alias}.c{at}"), of: *of })
+        self.columns.iter().enumerate().map(move |(at, of)| Written::new(format!("{alias}.c{at}"), *of))
     }
 
     /// This query, as one that another stands around: `(SELECT …) AS t`.
@@ -87,26 +85,31 @@ impl Query {
 
     /// All columns again.
     fn all(&self, alias: &str) -> String {
-        plain_list(self.named(alias))
+        plain_list(self.dialect(), self.named(alias))
+    }
+
+    fn dialect(&self) -> &'static dyn Dialect {
+        self.server.dialect()
     }
 
     fn projection(projection: &Projection) -> Option<Self> {
         let input = Self::of(&projection.input)?;
+        let dialect = input.dialect();
         let scope = Scope { schema: projection.input.schema(), columns: input.named("t").collect() };
         let mut columns = Vec::with_capacity(projection.expr.len());
         for (expr, field) in projection.expr.iter().zip(projection.schema.fields()) {
-            let written = scope.write(expr)?;
-            let of = asked_as(&written, field.data_type())?;
+            let written = dialect.write(&scope, expr)?;
+            let of = dialect.asked_as(&written, field.data_type())?;
             columns.push((written.sql, of));
         }
-        let sql = format!("SELECT {}FROM {}", list(columns.iter().cloned()), input.inside("t"));
+        let sql = format!("SELECT {}FROM {}", list(dialect, columns.iter().cloned()), input.inside("t"));
         Some(Self { sql, columns: columns.into_iter().map(|(_, of)| of).collect(), ..input })
     }
 
     fn filter(filter: &Filter) -> Option<Self> {
         let input = Self::of(&filter.input)?;
         let scope = Scope { schema: filter.input.schema(), columns: input.named("t").collect() };
-        let condition = scope.truth(&filter.predicate)?;
+        let condition = input.dialect().condition(&scope, &filter.predicate)?;
         let sql = format!("SELECT {}FROM {} WHERE {condition}", input.all("t"), input.inside("t"));
         Some(Self { sql, ..input })
     }
@@ -117,7 +120,8 @@ impl Query {
             return None;
         }
         let (left, right) = (Self::of(&join.left)?, Self::of(&join.right)?);
-        if !Arc::ptr_eq(&left.server, &right.server) {
+        let dialect = left.dialect();
+        if !Arc::ptr_eq(&left.server, &right.server) || !dialect.joins(join) {
             return None;
         }
         let both = join.left.schema().join(join.right.schema()).ok()?;
@@ -127,16 +131,17 @@ impl Query {
             NullEquality::NullEqualsNothing => Operator::Eq,
             NullEquality::NullEqualsNull => Operator::IsNotDistinctFrom,
         };
-        let on = join.on.iter().map(|(left, right)| scope.comparison(equal, left, right));
+        let on = join.on.iter().map(|(left, right)| dialect.comparison(&scope, equal, left, right));
         let mut conditions = on.collect::<Option<Vec<String>>>()?;
         if let Some(filter) = &join.filter {
-            conditions.push(scope.truth(filter)?);
+            conditions.push(dialect.condition(&scope, filter)?);
         }
         let conditions = conditions.join(" AND ");
         let (l, r) = (left.inside("l"), right.inside("r"));
         let joined = |kind: &str| format!("FROM {l} {kind} {r} ON {conditions}");
         let exists = |outer: &str, inner: &str, not: &str| {
-            format!("FROM {outer} WHERE {not}EXISTS (SELECT FROM {inner} WHERE {conditions})")
+            let nothing = dialect.no_columns();
+            format!("FROM {outer} WHERE {not}EXISTS (SELECT {nothing}FROM {inner} WHERE {conditions})")
         };
         let (of_left, of_right) = (left.columns.clone(), right.columns.clone());
         let all = || scope.columns.iter().map(|column| column.of).collect();
@@ -151,38 +156,34 @@ impl Query {
             JoinType::RightAnti => (of_right, exists(&r, &l, "NOT ")),
             _ => return None,
         };
-        // PostgreSQL joins fully only where it can merge or hash.
-        if join.join_type == JoinType::Full && (join.on.is_empty() || join.filter.is_some()) {
-            return None;
-        }
         let listed = match join.join_type {
             JoinType::LeftSemi | JoinType::LeftAnti => left.all("l"),
             JoinType::RightSemi | JoinType::RightAnti => right.all("r"),
-            _ => plain_list(scope.columns.iter().cloned()),
+            _ => plain_list(dialect, scope.columns.iter().cloned()),
         };
         Some(Self { server: left.server, sql: format!("SELECT {listed}{from}"), columns })
     }
 
     fn aggregate(aggregate: &Aggregate) -> Option<Self> {
         let input = Self::of(&aggregate.input)?;
+        let dialect = input.dialect();
         let scope = Scope { schema: aggregate.input.schema(), columns: input.named("t").collect() };
         let mut columns = Vec::with_capacity(aggregate.schema.fields().len());
         let (groups, counted) = aggregate.schema.fields().split_at_checked(aggregate.group_expr.len())?;
         for (expr, field) in aggregate.group_expr.iter().zip(groups) {
-            let written = scope.write(expr)?;
-            let of = asked_as(&written, field.data_type())?;
-            // A document is text to the engine, and whether two are the same is more to the server.
-            if of.list || of.scalar == Scalar::Json {
+            let written = dialect.write(&scope, expr)?;
+            let of = dialect.asked_as(&written, field.data_type())?;
+            if !dialect.groups(&written) {
                 return None;
             }
             columns.push((written.sql, of));
         }
         for (expr, field) in aggregate.aggr_expr.iter().zip(counted) {
-            columns.push(summary(&scope, expr, field.data_type())?);
+            columns.push(dialect.summary(&scope, expr, field.data_type())?);
         }
         let by = (1..=groups.len()).map(|at| at.to_string()).collect::<Vec<_>>().join(", ");
         let by = if groups.is_empty() { String::new() } else { format!(" GROUP BY {by}") };
-        let sql = format!("SELECT {}FROM {}{by}", list(columns.iter().cloned()), input.inside("t"));
+        let sql = format!("SELECT {}FROM {}{by}", list(dialect, columns.iter().cloned()), input.inside("t"));
         Some(Self { sql, columns: columns.into_iter().map(|(_, of)| of).collect(), ..input })
     }
 
@@ -190,15 +191,15 @@ impl Query {
     fn sort(sort: &Sort) -> Option<Self> {
         let input = Self::of(&sort.input)?;
         let Some(fetch) = sort.fetch else { return Some(input) };
+        let dialect = input.dialect();
         let scope = Scope { schema: sort.input.schema(), columns: input.named("t").collect() };
         let mut by = Vec::with_capacity(sort.expr.len());
         for key in &sort.expr {
-            let order = scope.sorted(&scope.write(&key.expr)?)?;
-            let direction = if key.asc { "ASC" } else { "DESC" };
-            by.push(format!("{order} {direction} NULLS {}", if key.nulls_first { "FIRST" } else { "LAST" }));
+            let value = dialect.write(&scope, &key.expr)?;
+            by.push(dialect.ordered(&value, key.asc, key.nulls_first)?);
         }
         let (listed, by) = (input.all("t"), by.join(", "));
-        let sql = format!("SELECT {listed}FROM {} ORDER BY {by} LIMIT {fetch}", input.inside("t"));
+        let sql = format!("SELECT {listed}FROM {} ORDER BY {by}{}", input.inside("t"), dialect.limited(Some(fetch), 0));
         Some(Self { sql, ..input })
     }
 
@@ -209,90 +210,26 @@ impl Query {
         else {
             return None;
         };
-        let mut sql = format!("SELECT {}FROM {}", input.all("t"), input.inside("t"));
-        if let Some(fetch) = fetch {
-            sql.push_str(&format!(" LIMIT {fetch}"));
-        }
-        if skip > 0 {
-            sql.push_str(&format!(" OFFSET {skip}"));
-        }
+        let limited = input.dialect().limited(fetch, skip);
+        let sql = format!("SELECT {}FROM {}{limited}", input.all("t"), input.inside("t"));
         Some(Self { sql, ..input })
     }
 }
 
 /// What stands after SELECT: each value as the type it is asked for as, under its number.
-fn list(columns: impl Iterator<Item = (String, RemoteType)>) -> String {
-    let columns = columns.enumerate().map(|(at, (sql, of))| format!("{sql}::{} AS c{at}", of.sql()));
-    spaced(columns.collect())
+fn list(dialect: &dyn Dialect, columns: impl Iterator<Item = (String, RemoteType)>) -> String {
+    let columns = columns.enumerate().map(|(at, (sql, of))| format!("{} AS c{at}", dialect.asked(&sql, of)));
+    spaced(dialect, columns.collect())
 }
 
 /// The same of columns that have their types already.
-fn plain_list(columns: impl Iterator<Item = Written>) -> String {
-    spaced(columns.enumerate().map(|(at, column)| format!("{} AS c{at}", column.sql)).collect())
+fn plain_list(dialect: &dyn Dialect, columns: impl Iterator<Item = Written>) -> String {
+    spaced(dialect, columns.enumerate().map(|(at, column)| format!("{} AS c{at}", column.sql)).collect())
 }
 
 /// A query may ask for no column at all: only how many rows there are.
-fn spaced(columns: Vec<String>) -> String {
-    if columns.is_empty() { String::new() } else { format!("{} ", columns.join(", ")) }
-}
-
-/// An aggregate over there, and what it is asked for as.
-fn summary(scope: &Scope<'_>, expr: &Expr, plan: &DataType) -> Option<(String, RemoteType)> {
-    let call = match expr {
-        Expr::Alias(alias) => return summary(scope, &alias.expr, plan),
-        Expr::AggregateFunction(call) => call,
-        _ => return None,
-    };
-    let AggregateFunction { func, params } = call;
-    if !params.order_by.is_empty() || params.null_treatment.is_some() {
-        return None;
-    }
-    let filter = match &params.filter {
-        Some(filter) => format!(" FILTER (WHERE {})", scope.truth(filter)?),
-        None => String::new(),
-    };
-    let distinct = if params.distinct { "DISTINCT " } else { "" };
-    let [arg] = params.args.as_slice() else { return None };
-    let of = RemoteType::of(plan)?;
-    let sql = match (func.name(), arg) {
-        ("count", Expr::Literal(value, _)) if !value.is_null() && !params.distinct => format!("count(*){filter}"),
-        ("count", arg) => {
-            let arg = scope.write(arg)?;
-            let is_plain =
-                !params.distinct || !(arg.of.list || matches!(arg.of.scalar, Scalar::Json | Scalar::Interval));
-            is_plain.then(|| format!("count({distinct}{}){filter}", arg.sql))?
-        }
-        ("sum", arg) => {
-            let arg = scope.write(arg)?;
-            is_number(arg.of).then(|| format!("sum({distinct}{}){filter}", arg.sql))?
-        }
-        ("avg", arg) => {
-            let arg = scope.write(arg)?;
-            match (arg.of.scalar, of.scalar) {
-                (Scalar::Float8, Scalar::Float8) => format!("avg({distinct}{}){filter}", arg.sql),
-                // The engine cuts a mean of decimals off after the last one that it has.
-                (Scalar::Numeric { .. }, Scalar::Numeric { scale, .. }) => {
-                    let scale = usize::try_from(scale).ok()?;
-                    let (sum, count) = (
-                        format!("sum({distinct}{}){filter}", arg.sql),
-                        format!("count({distinct}{}){filter}", arg.sql),
-                    );
-                    let (zeros, before) = ("0".repeat(scale), "0".repeat(scale.saturating_sub(1)));
-                    let unit = if scale == 0 { "1".to_owned() } else { format!("0.{before}1") };
-                    format!("(div({sum} * 1{zeros}, nullif({count}, 0)) * {unit})")
-                }
-                _ => return None,
-            }
-        }
-        (name @ ("min" | "max"), arg) => {
-            let arg = scope.write(arg)?;
-            // There is no least truth, and before PostgreSQL 18 no least bytes.
-            let has = !matches!(arg.of.scalar, Scalar::Bool | Scalar::Bytea | Scalar::Oid);
-            has.then(|| Some(format!("{name}({}){filter}", scope.sorted(&arg)?))).flatten()?
-        }
-        _ => return None,
-    };
-    Some((sql, of))
+fn spaced(dialect: &dyn Dialect, columns: Vec<String>) -> String {
+    if columns.is_empty() { dialect.no_columns().to_owned() } else { format!("{} ", columns.join(", ")) }
 }
 
 /// The columns that an expression names, without the name of their table: those of a table have no other.

@@ -15,12 +15,11 @@ use crate::error::Error;
 use crate::foreign::definition::RemoteTable;
 use crate::foreign::query::{Query, unqualified};
 use crate::foreign::scan::ForeignScanExec;
-use crate::foreign::server::Server;
-use crate::foreign::sql::Scope;
+use crate::foreign::wrapper::{Database, Scope};
 
 /// A table over there, read as one user of its server.
 pub struct ForeignTable {
-    server: Arc<Server>,
+    server: Arc<dyn Database>,
     remote: RemoteTable,
     columns: SchemaRef,
     /// The columns as conditions name them.
@@ -28,13 +27,13 @@ pub struct ForeignTable {
 }
 
 impl ForeignTable {
-    pub fn new(server: Arc<Server>, remote: RemoteTable) -> DataFusionResult<Self> {
+    pub fn new(server: Arc<dyn Database>, remote: RemoteTable) -> DataFusionResult<Self> {
         let columns = remote.columns();
         let named = DFSchema::try_from(Arc::clone(&columns))?;
         Ok(Self { server, remote, columns, named })
     }
 
-    pub fn server(&self) -> &Arc<Server> {
+    pub fn server(&self) -> &Arc<dyn Database> {
         &self.server
     }
 
@@ -44,9 +43,10 @@ impl ForeignTable {
 
     /// Conditions on its rows as the server reads them; `None`: one of them means something else over there.
     pub fn conditions(&self, filters: &[Expr]) -> Option<Vec<String>> {
-        let columns = self.remote.columns.iter().map(|column| column.written()).collect();
+        let dialect = self.server.dialect();
+        let columns = self.remote.columns.iter().map(|column| dialect.column(column)).collect();
         let scope = Scope { schema: &self.named, columns };
-        filters.iter().map(|filter| scope.truth(&unqualified(filter)?)).collect()
+        filters.iter().map(|filter| dialect.condition(&scope, &unqualified(filter)?)).collect()
     }
 }
 

@@ -1,6 +1,5 @@
 //! COPY: a file to the client or from it, in the middle of either protocol.
 
-use std::fs::File;
 use std::io::Read;
 use std::pin::pin;
 use std::sync::Arc;
@@ -69,7 +68,12 @@ impl Connection {
     }
 
     /// Reads a file of the server into a table.
-    async fn copy_from_file(&mut self, file: File, copy: CopyIn, mut watch: Watch) -> Result<(), Failure> {
+    async fn copy_from_file(
+        &mut self,
+        file: Box<dyn Read + Send>,
+        copy: CopyIn,
+        mut watch: Watch,
+    ) -> Result<(), Failure> {
         let _running = self.backend.running(&watch.run.cancel);
         let decoder = Decoder::new(&copy)?;
         let (pieces, arriving) = mpsc::channel(PIECES_AHEAD);
@@ -125,7 +129,7 @@ fn formats(format: CopyFormat, columns: usize) -> Result<(i8, i16, Vec<i16>)> {
 }
 
 /// Reads a file to its end, as long as somebody wants it.
-fn read_pieces(mut file: File, pieces: &mpsc::Sender<Piece>) {
+fn read_pieces(mut file: Box<dyn Read + Send>, pieces: &mpsc::Sender<Piece>) {
     let mut piece = BytesMut::zeroed(PIECE);
     loop {
         let next = match file.read(&mut piece) {

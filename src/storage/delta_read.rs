@@ -4,16 +4,15 @@
 //! all actions up to a number as Parquet (the Delta transaction log protocol, <https://github.com/delta-io/delta>).
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use datafusion::arrow::json::LineDelimitedWriter;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{Result as DFResult, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
@@ -22,7 +21,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use serde_json::Value;
 
 use super::External;
-use super::files::{Columns, Format, object, scan_files};
+use super::files::{Columns, Format, Found, Home, Readable, check_footer, scan_files};
 use crate::error::{Error, Kind, Result};
 
 /// How the catalog calls the provider.
@@ -37,63 +36,67 @@ const KNOWN_FEATURES: &[&str] = &["columnMapping", "deletionVectors", "timestamp
 /// A Delta table that another program writes.
 #[derive(Debug)]
 pub struct DeltaTable {
-    folder: PathBuf,
+    external: External,
     columns: Columns,
 }
 
 impl DeltaTable {
     /// The columns that files are partitioned by are the last.
     pub fn new(external: &External, columns: SchemaRef) -> Self {
-        let folder = external.locations.first().map(PathBuf::from).unwrap_or_default();
-        Self { folder, columns: Columns::new(columns, external.partitions.len()) }
+        Self { external: external.clone(), columns: Columns::new(columns, external.partitions.len()) }
     }
 
     /// Whether a folder is one of a Delta table.
-    pub fn is_at(location: &str) -> bool {
-        Path::new(location).join(LOG).is_dir()
+    pub async fn is_at(home: &Home, location: &str) -> Result<bool> {
+        home.has_folder(location, LOG).await
     }
 
     /// The columns of the table as its log has them now; what it is partitioned by goes into `external`.
-    pub fn infer(external: &mut External) -> Result<SchemaRef> {
-        let [location] = external.locations.as_slice() else {
-            return Err(Error::invalid("a Delta table has one location").hint("LOCATION '/folder/of/the/table'"));
-        };
-        let snapshot = Snapshot::read(Path::new(location))?;
+    pub async fn infer(external: &mut External, state: &dyn Session) -> Result<SchemaRef> {
+        let home = Home::of(external, state)?;
+        let snapshot = Snapshot::read(&home, folder(external)?).await?;
         external.partitions.clone_from(&snapshot.partitions);
         let fields = snapshot.schema.fields();
         let is_partition = |field: &&Arc<Field>| snapshot.partitions.contains(field.name());
         let in_files = fields.iter().filter(|field| !is_partition(field)).cloned();
         let of_folders = snapshot.partitions.iter().map(|name| {
             let field = snapshot.schema.field_with_name(name);
-            field.cloned().map(Arc::new).map_err(|_| damaged(Path::new(location), format!("there is no column {name}")))
+            let missing = |_| damaged(folder(external).unwrap_or(Path::new("")), format!("there is no column {name}"));
+            field.cloned().map(Arc::new).map_err(missing)
         });
         let fields = in_files.map(Ok).chain(of_folders).collect::<Result<Vec<_>>>()?;
         Ok(Arc::new(Schema::new(fields)))
     }
 
     /// The files of the table now, with the values that they are partitioned by.
-    async fn list(&self) -> Result<Vec<PartitionedFile>> {
-        let (folder, of_folders) = (self.folder.clone(), self.columns.of_folders.clone());
-        let listing = SpawnedTask::spawn_blocking(move || {
-            let snapshot = Snapshot::read(&folder)?;
-            let wanted: Vec<&String> = of_folders.iter().map(|field| field.name()).collect();
-            if wanted != snapshot.partitions.iter().collect::<Vec<_>>() {
-                let message =
-                    format!("the Delta table at {} is partitioned by other columns than before", folder.display());
-                return Err(
-                    Error::new(Kind::NotReady, message).hint("CREATE OR REPLACE EXTERNAL TABLE reads its columns anew")
-                );
-            }
-            let file = |(path, values): (PathBuf, BTreeMap<String, Option<String>>)| {
-                let mut file = PartitionedFile::from(object(&path)?);
-                let values =
-                    of_folders.iter().map(|field| value(field, values.get(field.name()).and_then(Option::as_deref)));
-                file.partition_values = values.collect::<Result<_>>()?;
-                Ok(file)
-            };
-            snapshot.files.into_iter().map(file).collect()
-        });
-        listing.join().await.map_err(|error| Error::internal(format!("the reading of a log stopped: {error}")))?
+    async fn list(&self, home: &Home) -> Result<Vec<PartitionedFile>> {
+        let (folder, of_folders) = (folder(&self.external)?, &self.columns.of_folders);
+        let snapshot = Snapshot::read(home, folder).await?;
+        let wanted: Vec<&String> = of_folders.iter().map(|field| field.name()).collect();
+        if wanted != snapshot.partitions.iter().collect::<Vec<_>>() {
+            let message =
+                format!("the Delta table at {} is partitioned by other columns than before", folder.display());
+            return Err(
+                Error::new(Kind::NotReady, message).hint("CREATE OR REPLACE EXTERNAL TABLE reads its columns anew")
+            );
+        }
+        let mut listed = Vec::with_capacity(snapshot.files.len());
+        for Added { path, size, modified, values } in snapshot.files {
+            let mut file = PartitionedFile::from(home.object(&path, size, modified)?);
+            let values =
+                of_folders.iter().map(|field| value(field, values.get(field.name()).and_then(Option::as_deref)));
+            file.partition_values = values.collect::<Result<_>>()?;
+            listed.push(file);
+        }
+        Ok(listed)
+    }
+}
+
+/// The folder of a table.
+fn folder(external: &External) -> Result<&Path> {
+    match external.locations.as_slice() {
+        [location] => Ok(Path::new(location)),
+        _ => Err(Error::invalid("a Delta table has one location").hint("LOCATION '/folder/of/the/table'")),
     }
 }
 
@@ -129,9 +132,10 @@ impl TableProvider for DeltaTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> DFResult<Arc<dyn ExecutionPlan>> {
-        let files = self.columns.pruned(self.list().await?, filters)?;
+        let home = Home::of(&self.external, state)?;
+        let files = self.columns.pruned(self.list(&home).await?, filters)?;
         let format = Format::Parquet.reader(&BTreeMap::new(), 0, state)?;
-        scan_files(state, &format, &self.columns, files, projection, limit).await
+        scan_files(state, &home, &format, &self.columns, files, projection, limit).await
     }
 }
 
@@ -140,8 +144,19 @@ impl TableProvider for DeltaTable {
 struct Snapshot {
     schema: Schema,
     partitions: Vec<String>,
-    /// Its files, each with the values that it is partitioned by; `None` is NULL.
-    files: Vec<(PathBuf, BTreeMap<String, Option<String>>)>,
+    files: Vec<Added>,
+}
+
+/// A file of the table, as the log describes it.
+#[derive(Debug)]
+struct Added {
+    path: PathBuf,
+    /// In bytes.
+    size: u64,
+    /// In milliseconds since 1970.
+    modified: i64,
+    /// The values that it is partitioned by; `None` is NULL.
+    values: BTreeMap<String, Option<String>>,
 }
 
 /// What the actions read so far have come to.
@@ -154,49 +169,58 @@ struct Replay {
 }
 
 impl Snapshot {
-    fn read(folder: &Path) -> Result<Self> {
-        let (checkpoint, commits) = segments(folder)?;
-        let mut replay = Replay::default();
-        for part in checkpoint {
-            replay.checkpoint(folder, &part)?;
+    async fn read(home: &Home, folder: &Path) -> Result<Self> {
+        let location = folder.to_string_lossy();
+        if !DeltaTable::is_at(home, &location).await? {
+            return Err(Error::new(Kind::Io, format!("there is no Delta table at \"{location}\""))
+                .hint("its folder is the one that holds the folder _delta_log"));
         }
-        for commit in commits {
-            let text = fs::read_to_string(&commit)
-                .map_err(|error| damaged(folder, format!("{}: {error}", commit.display())))?;
-            replay.actions(folder, &text)?;
+        let log = folder.join(LOG);
+        let found = home.files(&[format!("{}/", log.display())], |_| true).await?;
+        let (checkpoint, commits) = segments(folder, found.into_iter().filter(|of| of.path.parent() == Some(&log)))?;
+        let mut replay = Replay::default();
+        for Found { path, object, .. } in checkpoint {
+            let folder = folder.to_owned();
+            let part = move |read| {
+                replay.checkpoint(&folder, &path, read)?;
+                Ok(replay)
+            };
+            replay = home.look(&object, part).await?;
+        }
+        for Found { path, object, .. } in commits {
+            let folder = folder.to_owned();
+            let commit = move |mut read: Box<dyn Readable>| {
+                let mut text = String::new();
+                let read = read.read_to_string(&mut text);
+                read.map_err(|error| damaged(&folder, format!("{}: {error}", path.display())))?;
+                replay.actions(&folder, &text)?;
+                Ok(replay)
+            };
+            replay = home.look(&object, commit).await?;
         }
         replay.snapshot(folder)
     }
 }
 
-/// The parts of the newest whole checkpoint, and the commits after it, in order.
-fn segments(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
-    let log = folder.join(LOG);
-    let entries = fs::read_dir(&log).map_err(|error| match error.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => {
-            Error::new(Kind::Io, format!("there is no Delta table at \"{}\"", folder.display()))
-                .hint("its folder is the one that holds the folder _delta_log")
-        }
-        _ => Error::new(Kind::Io, format!("could not read \"{}\": {error}", log.display())),
-    })?;
-    let mut commits: BTreeMap<u64, PathBuf> = BTreeMap::new();
+/// The parts of the newest whole checkpoint among the files of a log, and the commits after it, in order.
+fn segments(folder: &Path, log: impl Iterator<Item = Found>) -> Result<(Vec<Found>, Vec<Found>)> {
+    let mut commits: BTreeMap<u64, Found> = BTreeMap::new();
     // By version and number of parts: the parts that are there.
-    let mut checkpoints: BTreeMap<(u64, usize), BTreeMap<usize, PathBuf>> = BTreeMap::new();
-    for entry in entries {
-        let path = entry?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut checkpoints: BTreeMap<(u64, usize), BTreeMap<usize, Found>> = BTreeMap::new();
+    for found in log {
+        let name = found.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let parts: Vec<&str> = name.split('.').collect();
         let Some(version) = parts[0].parse::<u64>().ok().filter(|_| parts[0].len() == 20) else { continue };
         match parts[1..] {
             ["json"] => {
-                commits.insert(version, path);
+                commits.insert(version, found);
             }
             ["checkpoint", "parquet"] => {
-                checkpoints.entry((version, 1)).or_default().insert(1, path);
+                checkpoints.entry((version, 1)).or_default().insert(1, found);
             }
             ["checkpoint", part, of, "parquet"] => {
                 if let (Ok(part), Ok(of)) = (part.parse(), of.parse()) {
-                    checkpoints.entry((version, of)).or_default().insert(part, path);
+                    checkpoints.entry((version, of)).or_default().insert(part, found);
                 }
             }
             _ => {}
@@ -219,10 +243,13 @@ fn segments(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
 
 impl Replay {
     /// The actions of a part of a checkpoint: its rows are what the lines of a commit are.
-    fn checkpoint(&mut self, folder: &Path, part: &Path) -> Result<()> {
+    fn checkpoint(&mut self, folder: &Path, part: &Path, mut read: Box<dyn Readable>) -> Result<()> {
         let unreadable = |error: &dyn std::fmt::Display| damaged(folder, format!("{}: {error}", part.display()));
-        super::files::check_footer(part)?;
-        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(part)?).and_then(|builder| builder.build());
+        let mut bytes = Vec::new();
+        read.read_to_end(&mut bytes)?;
+        check_footer(part, Cursor::new(&bytes))?;
+        let bytes = Bytes::from(bytes);
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(|builder| builder.build());
         for batch in reader.map_err(|error| unreadable(&error))? {
             let mut lines = LineDelimitedWriter::new(Vec::new());
             let written = batch.and_then(|batch| lines.write(&batch)).and_then(|()| lines.finish());
@@ -271,7 +298,12 @@ impl Replay {
             }
             let values = add["partitionValues"].as_object().into_iter().flatten();
             let values = values.map(|(name, value)| (name.clone(), value.as_str().map(str::to_owned)));
-            Ok((located(folder, &path)?, values.collect()))
+            Ok(Added {
+                path: located(folder, &path)?,
+                size: add["size"].as_u64().unwrap_or_default(),
+                modified: add["modificationTime"].as_i64().unwrap_or_default(),
+                values: values.collect(),
+            })
         };
         Ok(Snapshot {
             schema: Schema::new(fields(folder, &schema)?),
@@ -292,6 +324,10 @@ fn located(folder: &Path, path: &str) -> Result<PathBuf> {
     let decoded = decoded.map_err(|_| damaged(folder, format!("the path {path} is not UTF-8")))?;
     match decoded.split_once("://").map_or(decoded.split_once(":/"), Some) {
         Some(("file", rest)) => Ok(Path::new("/").join(rest.trim_start_matches('/'))),
+        // As another program calls the same bucket.
+        Some(("s3" | "s3a", rest)) if folder.starts_with("s3:") => {
+            Ok(format!("s3://{}", rest.trim_start_matches('/')).into())
+        }
         Some((scheme, _)) if scheme.chars().all(|letter| letter.is_ascii_alphanumeric()) => {
             Err(unknown(folder, &format!("one of its files is at {scheme}://")))
         }
@@ -377,6 +413,10 @@ fn unknown(folder: &Path, why: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use datafusion::prelude::SessionContext;
+
     use super::*;
 
     const PROTOCOL: &str = r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}"#;
@@ -395,9 +435,17 @@ mod tests {
         format!(r#"{{"add":{{"path":"{path}","partitionValues":{{"y":"1"}},"size":1,"dataChange":true}}}}"#)
     }
 
+    fn read(dir: &tempfile::TempDir) -> Result<Snapshot> {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(Snapshot::read(&Home::Here, dir.path()))
+    }
+
     fn names(dir: &tempfile::TempDir) -> Vec<String> {
-        let files = Snapshot::read(dir.path()).unwrap().files;
-        files.into_iter().map(|(path, _)| path.strip_prefix(dir.path()).unwrap().to_str().unwrap().to_owned()).collect()
+        let files = read(dir).unwrap().files;
+        files
+            .into_iter()
+            .map(|Added { path, .. }| path.strip_prefix(dir.path()).unwrap().to_str().unwrap().to_owned())
+            .collect()
     }
 
     #[test]
@@ -408,7 +456,8 @@ mod tests {
         assert_eq!(names(&dir), ["b", "y=1/São %.parquet"]);
         let location = dir.path().to_str().unwrap().to_owned();
         let mut external = External { locations: vec![location], ..External::default() };
-        let columns = DeltaTable::infer(&mut external).unwrap();
+        let (runtime, state) = (tokio::runtime::Runtime::new().unwrap(), SessionContext::new().state());
+        let columns = runtime.block_on(DeltaTable::infer(&mut external, &state)).unwrap();
         let columns: Vec<&str> = columns.fields().iter().map(|field| field.name().as_str()).collect();
         assert_eq!(
             (columns.as_slice(), external.partitions.as_slice()),
@@ -420,14 +469,14 @@ mod tests {
     fn a_gap_in_the_log_is_damage() {
         let dir = table(&[&[PROTOCOL, METADATA].join("\n"), &add("a"), &add("b")]);
         fs::remove_file(dir.path().join(LOG).join(format!("{:020}.json", 1))).unwrap();
-        assert_eq!(Snapshot::read(dir.path()).unwrap_err().kind, Kind::Corrupt);
+        assert_eq!(read(&dir).unwrap_err().kind, Kind::Corrupt);
         fs::remove_dir_all(dir.path().join(LOG)).unwrap();
-        assert_eq!(Snapshot::read(dir.path()).unwrap_err().kind, Kind::Io);
+        assert_eq!(read(&dir).unwrap_err().kind, Kind::Io);
     }
 
     #[test]
     fn what_readers_must_know_and_we_do_not_is_refused() {
-        let refused = |commit: &[&str]| Snapshot::read(table(&[&commit.join("\n")]).path()).unwrap_err().kind;
+        let refused = |commit: &[&str]| read(&table(&[&commit.join("\n")])).unwrap_err().kind;
         let feature = r#"{"protocol":{"minReaderVersion":3,"readerFeatures":["typeWidening"]}}"#;
         assert_eq!(refused(&[feature, METADATA]), Kind::Unsupported);
         let mapped =

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 pub struct External {
     /// Who knows how to read them: `parquet`, `csv`, … for files of that format.
     pub provider: String,
-    /// What the provider finds them by: of files their paths.
+    /// What the provider finds them by: of files their paths, of objects their URLs.
     pub locations: Vec<String>,
     /// The columns that are read from the names of folders, `year=2024`.
     #[serde(default)]
@@ -29,6 +29,9 @@ pub struct External {
     /// What else the provider must know. No secrets: whoever may look at the catalog sees them.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+    /// Options that are secrets, sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<String>,
     /// Which table of which foreign server it is; `None`: its rows are in files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreign: Option<Foreign>,

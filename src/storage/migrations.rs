@@ -110,7 +110,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     CREATE TABLE foreign_servers (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         name TEXT NOT NULL UNIQUE,
-        wrapper TEXT NOT NULL,                  -- postgres
+        wrapper TEXT NOT NULL,                  -- postgres, mysql
         options TEXT NOT NULL,                  -- JSON: what anybody may see
         sealed BLOB                             -- JSON, encrypted: what nobody may
     ) STRICT;

@@ -87,9 +87,12 @@ impl Secrets {
         let path = self.root.join(FILE);
         Error::new(
             Kind::NotReady,
-            format!("a password cannot be read: {} is not the key it was sealed with", path.display()),
+            format!(
+                "a password or another secret cannot be read: {} is not the key it was sealed with",
+                path.display()
+            ),
         )
-        .hint("put the key back, or drop the user mapping or server and create it again")
+        .hint("put the key back, or drop the user mapping, server or external table and create it again")
     }
 }
 

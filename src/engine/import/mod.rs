@@ -223,7 +223,7 @@ impl Source {
                 context.read_json(url(&path), options).await.map(Self::Frame).map_err(Error::from)
             }
             Some("parquet" | "pq") => {
-                check_footer(&path)?;
+                check_footer(&path, std::fs::File::open(&path)?)?;
                 let options = ParquetReadOptions { file_extension: &extension, ..Default::default() };
                 context.read_parquet(url(&path), options).await.map(Self::Frame).map_err(Error::from)
             }

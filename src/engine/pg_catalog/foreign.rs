@@ -4,16 +4,22 @@ use serde_json::Value;
 
 use crate::engine::pg_catalog::objects::{FIRST_NUMBER, Object, role_number};
 use crate::engine::pg_catalog::relation::{Cell, SystemRelation, row};
-use crate::storage::{External, KeptOptions, RoleId, UserMapping};
+use crate::foreign::WRAPPERS;
+use crate::storage::{External, ForeignServer, KeptOptions, RoleId, UserMapping};
 
-/// The numbers of the wrapper of files and of the one server that all files are behind; of the wrapper of PostgreSQL.
+/// The numbers of the wrapper of files and of the one server that all files are behind; of the first of the others.
 const FILES_WRAPPER: i32 = 13_900;
 const FILES_SERVER: i32 = 13_901;
-const POSTGRES_WRAPPER: i32 = 13_902;
+const FIRST_WRAPPER: i32 = 13_902;
 
 /// The number of a server for clients: those of objects of other kinds may be the same.
 fn server_number(id: i64) -> i32 {
     i32::try_from(FIRST_NUMBER + id).unwrap_or(i32::MAX)
+}
+
+/// The kinds of databases, by number and name.
+fn wrappers() -> impl Iterator<Item = (i32, &'static str)> {
+    (FIRST_WRAPPER..).zip(WRAPPERS.iter().filter_map(|kind| kind.names().first().copied()))
 }
 
 /// `name=value`, of what anybody may see.
@@ -36,7 +42,8 @@ pub const PG_FOREIGN_DATA_WRAPPER: SystemRelation = SystemRelation {
     rows: |_| {
         let owner = role_number(RoleId::FIRST);
         let wrapper = |oid: i32, name: &str| row![oid, name, owner, 0, 0, Value::Null, Value::Null];
-        vec![wrapper(FILES_WRAPPER, External::FILES), wrapper(POSTGRES_WRAPPER, "postgres")]
+        let others = wrappers().map(|(number, name)| wrapper(number, name));
+        [wrapper(FILES_WRAPPER, External::FILES)].into_iter().chain(others).collect()
     },
 };
 
@@ -58,10 +65,12 @@ pub const PG_FOREIGN_SERVER: SystemRelation = SystemRelation {
             row![oid, name, owner, wrapper, Value::Null, Value::Null, Value::Null, options]
         };
         let files = server(FILES_SERVER, External::FILES, FILES_WRAPPER, Value::Null);
-        let others = objects
-            .servers
-            .all()
-            .map(|found| server(server_number(found.id), &found.name, POSTGRES_WRAPPER, shown(&found.options)));
+        // A server of a kind that this program was built without has no wrapper.
+        let of = |name: &str| wrappers().find(|(_, known)| *known == name).map_or(0, |(number, _)| number);
+        let other = |found: &ForeignServer| {
+            server(server_number(found.id), &found.name, of(&found.wrapper), shown(&found.options))
+        };
+        let others = objects.servers.all().map(other);
         [files].into_iter().chain(others).collect()
     },
 };

@@ -16,11 +16,14 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use self::options::{Direction, How, options};
 use crate::engine::copy::CopyIn;
 use crate::engine::definitions::{check_insert, resolve};
+use crate::engine::out_file::LocalFile;
 use crate::engine::rights::quoted;
 use crate::engine::statement::{self, Own, folded, syntax, take_words};
 use crate::engine::{Answer, OutFile, Run, Session, Statement};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{Format, LakeTable, Privilege, Relation};
+use crate::storage::{
+    Bucket, Buckets, Format, LakeTable, Location, ObjectReader, Privilege, Relation, S3Options, Upload, is_s3,
+};
 
 pub struct Grammar;
 
@@ -65,7 +68,8 @@ impl statement::Grammar for Grammar {
          there is written whole or not at all, and takes the place of one that has its name. An error in a file says the \
          line and the column. Formats are text, csv and binary as PostgreSQL has them; options may also be written as \
          before PostgreSQL 9. Files of the server may also be parquet, json (an object a line) and arrow, whose columns \
-         are found by name; without FORMAT the end of the file's name says it: .csv, .parquet, .json, .arrow."
+         are found by name; without FORMAT the end of the file's name says it: .csv, .parquet, .json, .arrow. \
+         A path may be an object of S3, s3://bucket/key, reached as the variables AWS_… of the server's environment say."
     }
 
     fn syntax(&self) -> &'static str {
@@ -136,14 +140,26 @@ fn end(parser: &mut Parser, wanted: &str) -> Result<End> {
     }
 }
 
-/// The path of a file that a copy reads or writes, which is for superusers.
-fn path<'a>(session: &Session, path: &'a str) -> Result<&'a Path> {
+/// Where a file is that a copy reads or writes, which is for superusers.
+enum Place<'a> {
+    Local(&'a Path),
+    S3(Location),
+}
+
+fn place<'a>(session: &Session, path: &'a str) -> Result<Place<'a>> {
     session.rights()?.must_be_superuser("COPY to or from a file of the server").map_err(|error| {
         error.hint("let the client read or write the file: COPY … TO STDOUT, COPY … FROM STDIN, psql's \\copy")
     })?;
+    if is_s3(path) {
+        let location = Location::parse(path)?;
+        return match location.key.is_empty() || location.key.ends_with('/') {
+            true => Err(Error::invalid(format!("\"{path}\" names no object")).hint("s3://bucket/folder/file.csv")),
+            false => Ok(Place::S3(location)),
+        };
+    }
     let path = Path::new(path);
     match path.is_absolute() {
-        true => Ok(path),
+        true => Ok(Place::Local(path)),
         false => Err(Error::invalid("relative path not allowed for COPY to or from a file")
             .hint("write the whole path, as the server has it")),
     }
@@ -160,7 +176,10 @@ impl Own for CopyTo {
         // Whether the file may be written is known before the query runs.
         let file = match &self.to {
             End::Client => None,
-            End::File(to) => Some(OutFile::create(path(session, to)?, session.store().root())?),
+            End::File(to) => Some(match place(session, to)? {
+                Place::Local(path) => OutFile::Local(LocalFile::create(path, session.store().root())?),
+                Place::S3(location) => OutFile::Object(Upload::new(bucket(session, &location)?, &location.key)?),
+            }),
         };
         let Answer::Rows(rows, _) = session.execute(&prepared, Vec::new(), run).await? else {
             return Err(Error::unsupported("COPY needs a query that returns rows"));
@@ -185,7 +204,7 @@ impl Own for CopyTo {
 impl Own for CopyFrom {
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
         session.may_write("COPY FROM")?;
-        let file = self.from.path().map(|from| path(session, from)).transpose()?;
+        let file = self.from.path().map(|from| place(session, from)).transpose()?;
         let parts: Vec<String> = self.table.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
         let into = match parts.as_slice() {
             [table] => TableReference::bare(table.as_str()),
@@ -200,8 +219,8 @@ impl Own for CopyFrom {
                 .hint("a table is created before it is copied into: CREATE TABLE …")
         })?;
         session.rights()?.must_write(&relation, Privilege::Insert)?;
-        if let Some(file) = file {
-            session.audit("COPY FROM", &file.to_string_lossy());
+        if let Some(from) = self.from.path() {
+            session.audit("COPY FROM", from);
         }
         let options = match &self.how {
             How::Text(options) => options.clone(),
@@ -209,7 +228,11 @@ impl Own for CopyFrom {
         };
         let table = LakeTable::new(Arc::clone(store), relation)?;
         let mut copy = CopyIn::new(table, into, &self.columns, options)?;
-        copy.file = file.map(opened).transpose()?;
+        copy.file = match file {
+            None => None,
+            Some(Place::Local(path)) => Some(Box::new(opened(path)?)),
+            Some(Place::S3(location)) => Some(Box::new(object(session, &location, run).await?)),
+        };
         Ok(Answer::CopyIn(Box::new(copy)))
     }
 }
@@ -237,6 +260,20 @@ impl CopyFrom {
             _ => Err(Error::internal("an INSERT that returned rows")),
         }
     }
+}
+
+/// A bucket as the environment says that it is reached.
+fn bucket(session: &Session, location: &Location) -> Result<Arc<Bucket>> {
+    Buckets::of(&session.context.state())?.get(&location.bucket, &S3Options::new())
+}
+
+async fn object(session: &Session, location: &Location, run: &Run) -> Result<ObjectReader> {
+    let (bucket, location) = (bucket(session, location)?, location.clone());
+    let open = async move {
+        let found = bucket.find(&location.key).await?.ok_or_else(|| bucket.missing(&location.url()))?;
+        Ok(ObjectReader::new(bucket, found)?)
+    };
+    session.on_work_threads(run, |_| open).await
 }
 
 fn opened(path: &Path) -> Result<File> {

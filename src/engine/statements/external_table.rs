@@ -1,5 +1,6 @@
 //! `CREATE EXTERNAL TABLE` and `DROP EXTERNAL TABLE`: files of other programs under a name.
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,7 +17,9 @@ use crate::engine::definitions::{check_create, drop_relation, resolve, stored, w
 use crate::engine::statement::{self, Own, at_words, folded, relation_named, syntax, take_words};
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{DeltaTable, External, Format, IfExists, RelationType, absolute, adopt, infer};
+use crate::storage::{
+    Buckets, DeltaTable, External, Format, IfExists, RelationType, S3Options, absolute, adopt, divided, infer, is_s3,
+};
 
 pub struct Grammar;
 
@@ -28,7 +31,17 @@ struct Clauses {
     locations: Vec<String>,
     /// Names, and types where they are given.
     partitions: Vec<(String, Option<ColumnDef>)>,
-    options: Vec<(String, String)>,
+    options: Given,
+}
+
+/// Options as they were written. Some are secrets: nothing shows their values.
+#[derive(Default)]
+struct Given(Vec<(String, String)>);
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
 }
 
 #[derive(Debug)]
@@ -53,7 +66,9 @@ impl statement::Grammar for Grammar {
     fn doc(&self) -> &'static str {
         "Gives files of other programs a name, so that queries, views and models read them as a table. The files stay \
          where they are, and are looked for anew with each query: new ones in a folder are there at once. A location is \
-         a path of the server: a file, a folder with all below it, or a pattern with *, ?, [a-z] and ** for folders. \
+         a path of the server: a file, a folder with all below it, or a pattern with *, ?, [a-z] and ** for folders; or the same \
+         in S3, s3://bucket/key, reached as the options or else the variables AWS_… of the server's environment say; secrets \
+         are kept encrypted and never shown. \
          Without a list of columns they are read from the files, types of CSV and JSON from their first 100,000 rows; \
          folders named key=value become columns, the last of the table, and queries that ask for some values read \
          those folders only. Of a Delta table the log is read, with each query anew, and says which files are its own. Columns are found by name, those of CSV by their place: a CSV file whose first line names \
@@ -65,11 +80,12 @@ impl statement::Grammar for Grammar {
     fn syntax(&self) -> &'static str {
         "CREATE [OR REPLACE] EXTERNAL TABLE [IF NOT EXISTS] [schema.]name [(column type [, …])]\n\
          STORED AS { PARQUET | CSV | JSON | AVRO | ARROW | DELTA }\n\
-         LOCATION { 'path' | ('path' [, …]) }\n\
+         LOCATION { 'place' | ('place' [, …]) }\n\
          [PARTITIONED BY (column [type] [, …])]\n\
          [OPTIONS (name value [, …])]\n\
          where options of CSV are header { true | false }, delimiter 'c', quote 'c', escape 'c', comment 'c', null 'text',\n\
-         newlines_in_values { true | false }, compression { gzip | bzip2 | xz | zstd }; of JSON compression, newline_delimited"
+         newlines_in_values { true | false }, compression { gzip | bzip2 | xz | zstd }; of JSON compression, newline_delimited;\n\
+         of s3:// access_key_id, secret_access_key, session_token, region, endpoint, allow_http { true | false }"
     }
 
     fn parse(&self, parser: &mut Parser) -> Result<Option<Arc<dyn Own>>> {
@@ -114,7 +130,7 @@ impl Clauses {
             } else if take_words(parser, &["PARTITIONED", "BY"]) {
                 clauses.partitions.extend(partitions(parser)?);
             } else if take_words(parser, &["OPTIONS"]) {
-                clauses.options.extend(options(parser)?);
+                clauses.options.0.extend(options(parser)?);
             } else if matches!(parser.peek_token().token, Token::EOF | Token::SemiColon) {
                 return Ok(clauses);
             } else {
@@ -192,11 +208,9 @@ impl CreateExternalTable {
                 .hint("STORED AS PARQUET, CSV, JSON, AVRO, ARROW or DELTA"));
         };
         if given.eq_ignore_ascii_case("delta") {
-            let Clauses { partitions, options, .. } = &self.clauses;
-            return match self.columns.is_empty() && partitions.is_empty() && options.is_empty() {
+            return match self.columns.is_empty() && self.clauses.partitions.is_empty() {
                 true => Ok(None),
-                false => Err(Error::unsupported("a Delta table says itself what its columns and partitions are")
-                    .hint("CREATE EXTERNAL TABLE name STORED AS DELTA LOCATION '/folder'")),
+                false => Err(delta_says_it_itself()),
             };
         }
         Format::named(given).map(Some).ok_or_else(|| {
@@ -282,21 +296,32 @@ impl Own for CreateExternalTable {
         }
         let state = session.context.state();
         let listed = self.listed(&state).await?;
+        let (of_s3, options) = match self.clauses.locations.iter().any(|location| is_s3(location)) {
+            true => divided(self.clauses.options.0.clone())?,
+            false => (S3Options::new(), self.clauses.options.0.clone()),
+        };
+        if format.is_none() && !options.is_empty() {
+            return Err(delta_says_it_itself());
+        }
         let mut external = External {
             provider: format.map_or("delta", Format::name).to_owned(),
             locations: self.clauses.locations.iter().map(|location| absolute(location)).collect::<Result<_>>()?,
             partitions: self.clauses.partitions.iter().map(|(name, _)| name.clone()).collect(),
-            options: format.map(|format| format.checked(&self.clauses.options)).transpose()?.unwrap_or_default(),
+            options: format.map(|format| format.checked(&options)).transpose()?.unwrap_or_default(),
+            sealed: None,
             foreign: None,
             declared: !self.columns.is_empty(),
         };
+        if !of_s3.is_empty() {
+            Buckets::of(&state)?.set_options(&mut external, of_s3)?;
+        }
         let declared = external.declared;
         let (external, columns) = session
             .on_work_threads(run, |_| async move {
                 let columns = match (format, listed) {
-                    (None, _) => DeltaTable::infer(&mut external)?,
+                    (None, _) => DeltaTable::infer(&mut external, &state).await?,
                     (Some(format), Some(listed)) if declared => {
-                        adopt(&mut external, format);
+                        adopt(&mut external, format, &state).await?;
                         listed
                     }
                     (Some(format), listed) => {
@@ -311,6 +336,11 @@ impl Own for CreateExternalTable {
         session.audit(TAG, &self.name.to_string());
         Ok(Answer::Done(TAG.to_owned()))
     }
+}
+
+fn delta_says_it_itself() -> Error {
+    Error::unsupported("a Delta table says itself what its columns and partitions are")
+        .hint("CREATE EXTERNAL TABLE name STORED AS DELTA LOCATION '/folder'")
 }
 
 /// The columns found, those that were listed with the type that they were given.

@@ -15,8 +15,8 @@ use crate::engine::statements::grant::table_reference;
 use crate::engine::statements::server::options::Given;
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result, in_sql};
-use crate::foreign::{Found, RemoteColumn, RemoteTable, tables};
-use crate::storage::{External, Foreign, ForeignServer, NewForeignTable, RelationType};
+use crate::foreign::{Found, RemoteColumn, RemoteTable, wrapper};
+use crate::storage::{External, Foreign, ForeignServer, NewForeignTable, RelationType, Store};
 
 pub struct Grammar;
 pub struct DropGrammar;
@@ -139,7 +139,7 @@ impl Own for CreateForeignTable {
         }
         let servers = store.foreign_servers();
         let server = servers.must_find(&self.server)?;
-        let (schema, table) = self.remote_name(&name)?;
+        let (schema, table) = self.remote_name(&name, store, server)?;
         let found = found(session, run, server, &schema).await?;
         let known: Vec<String> = found.iter().map(|found| found.table.table.clone()).collect();
         let Some(found) = found.into_iter().find(|found| found.table.table == table) else {
@@ -148,7 +148,7 @@ impl Own for CreateForeignTable {
             return Err(error);
         };
         let remote = self.chosen(session, run, found).await?;
-        let new = new_table(name.table.to_string(), server.id, &remote)?;
+        let new = new_table(name.table.to_string(), server, &remote)?;
         store.create_foreign_tables(&name.schema, &[new], rights.role())?;
         session.audit("CREATE FOREIGN TABLE", &name.to_string());
         Ok(Answer::Done("CREATE FOREIGN TABLE".to_owned()))
@@ -157,9 +157,20 @@ impl Own for CreateForeignTable {
 
 impl CreateForeignTable {
     /// Schema and name over there.
-    fn remote_name(&self, name: &ResolvedTableReference) -> Result<(String, String)> {
+    fn remote_name(
+        &self,
+        name: &ResolvedTableReference,
+        store: &Store,
+        server: &ForeignServer,
+    ) -> Result<(String, String)> {
         let mut options = self.options.clone();
-        let schema = options.take("schema_name").unwrap_or_else(|| "public".to_owned());
+        let schema = match options.take("schema_name") {
+            Some(schema) => schema,
+            None => wrapper(&server.wrapper)?.schema(&store.server_options(server)?).ok_or_else(|| {
+                Error::invalid("it is not said which database of the server the table is in")
+                    .hint("OPTIONS (schema_name '…'), or the option dbname of the server")
+            })?,
+        };
         let table = options.take("table_name").unwrap_or_else(|| name.table.to_string());
         match options.0.keys().next() {
             None => Ok((schema, table)),
@@ -244,7 +255,7 @@ impl Own for DropForeignTable {
 pub(super) async fn found(session: &Session, run: &Run, server: &ForeignServer, schema: &str) -> Result<Vec<Found>> {
     let there = session.sight().gateway.server(server, session.rights()?.role())?;
     let asked = schema.to_owned();
-    let found = session.on_work_threads(run, |_| async move { tables(&there, &asked).await }).await?;
+    let found = session.on_work_threads(run, |_| async move { there.tables(&asked).await }).await?;
     found.ok_or_else(|| {
         Error::new(
             Kind::UnknownSchema,
@@ -268,15 +279,13 @@ fn must_have_columns(table: RemoteTable) -> Result<RemoteTable> {
 }
 
 /// A table over there as the catalog keeps it.
-pub(super) fn new_table(name: String, server: i64, remote: &RemoteTable) -> Result<NewForeignTable> {
+pub(super) fn new_table(name: String, server: &ForeignServer, remote: &RemoteTable) -> Result<NewForeignTable> {
     let (schema, table) = (remote.schema.clone(), remote.table.clone());
     let external = External {
-        provider: "postgres".to_owned(),
-        locations: Vec::new(),
-        partitions: Vec::new(),
+        provider: server.wrapper.clone(),
         options: [("schema_name".to_owned(), schema), ("table_name".to_owned(), table)].into(),
-        foreign: Some(Foreign { server, table: remote.to_json()? }),
-        declared: false,
+        foreign: Some(Foreign { server: server.id, table: remote.to_json()? }),
+        ..External::default()
     };
     Ok(NewForeignTable { name, external, columns: remote.columns() })
 }

@@ -104,7 +104,7 @@ impl Own for ImportForeignSchema {
             leave_out(run, &found.table.table, &found.unreadable);
             match found.table.columns.is_empty() {
                 true => run.notice(format!("\"{}\" has no column that can be read, skipping", found.table.table)),
-                false => tables.push(new_table(found.table.table.clone(), server.id, &found.table)?),
+                false => tables.push(new_table(found.table.table.clone(), server, &found.table)?),
             }
         }
         store.create_foreign_tables(&self.into, &tables, rights.role())?;

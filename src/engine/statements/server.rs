@@ -11,15 +11,12 @@ use self::options::{Changes, Given};
 use crate::engine::statement::{self, Own, folded, syntax, take_words};
 use crate::engine::statements::create_role::names;
 use crate::engine::{Answer, Run, Session};
-use crate::error::{Error, Result};
-use crate::foreign::{Of, SECRET, check};
+use crate::error::Result;
+use crate::foreign::{Of, SECRET, check, wrapper};
 
 pub struct Grammar;
 pub struct AlterGrammar;
 pub struct DropGrammar;
-
-/// What a foreign data wrapper is called: ours, and the name that PostgreSQL has for the same.
-const WRAPPERS: [&str; 2] = ["postgres", "postgres_fdw"];
 
 #[derive(Debug)]
 struct CreateServer {
@@ -48,17 +45,19 @@ impl statement::Grammar for Grammar {
     }
 
     fn doc(&self) -> &'static str {
-        "Names a PostgreSQL database whose tables are to be read here, live, as foreign tables: IMPORT FOREIGN SCHEMA makes \
+        "Names a PostgreSQL or MySQL database whose tables are to be read here, live, as foreign tables: IMPORT FOREIGN SCHEMA makes \
          them. Queries of them are sent there: conditions, columns, first rows, and joins and aggregates of tables of one \
          server, so far as they mean the same there; the rest is done here. All scans of one query see one state of the \
          server. Nothing is written there. Options are host, port, dbname, sslmode, sslrootcert and connect_timeout, and \
          user, password and password_env for every role that has no user mapping. A password is kept encrypted, under a key in the \
          data directory, and no view, log or error shows it; password_env names a variable in the server's environment \
-         instead. For superusers. ml.servers shows what there is."
+         instead. The wrapper mysql, also for MariaDB, is in programs that were built with the feature mysql; its schemas are \
+         the databases of the server, and dbname is the one that tables are looked for in. For superusers. ml.servers shows \
+         what there is."
     }
 
     fn syntax(&self) -> &'static str {
-        "CREATE SERVER [IF NOT EXISTS] name FOREIGN DATA WRAPPER postgres\n\
+        "CREATE SERVER [IF NOT EXISTS] name FOREIGN DATA WRAPPER { postgres | mysql }\n\
          \x20 OPTIONS (host 'name', port '5432', dbname 'name'\n\
          \x20          [, sslmode { 'disable' | 'prefer' | 'require' | 'verify-ca' | 'verify-full' }] [, sslrootcert 'file']\n\
          \x20          [, connect_timeout 'seconds'] [, user 'name'] [, { password 'text' | password_env 'VARIABLE' }])"
@@ -136,16 +135,14 @@ impl Own for CreateServer {
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
         session.may_write("CREATE SERVER")?;
         session.rights()?.must_be_superuser("create servers")?;
-        if !WRAPPERS.contains(&self.wrapper.as_str()) {
-            return Err(Error::unsupported(format!("foreign-data wrapper \"{}\" is not supported", self.wrapper))
-                .hint("there is one, for PostgreSQL: FOREIGN DATA WRAPPER postgres"));
-        }
-        check(&self.options.0, Of::Server)?;
+        let kind = wrapper(&self.wrapper)?;
+        check(kind, &self.options.0, Of::Server)?;
         let store = &session.store();
         if self.if_not_exists && store.foreign_servers().find(&self.name).is_some() {
             run.notice(format!("server \"{}\" already exists, skipping", self.name));
         } else {
-            store.create_server(&self.name, WRAPPERS[0], &self.options.0, SECRET)?;
+            let name = kind.names().first().copied().unwrap_or(&self.wrapper);
+            store.create_server(&self.name, name, &self.options.0, SECRET)?;
         }
         session.audit("CREATE SERVER", &self.name);
         Ok(Answer::Done("CREATE SERVER".to_owned()))
@@ -161,7 +158,7 @@ impl Own for AlterServer {
         let servers = store.foreign_servers();
         let server = servers.must_find(&self.name)?;
         let options = self.changes.over(store.server_options(server)?)?;
-        check(&options, Of::Server)?;
+        check(wrapper(&server.wrapper)?, &options, Of::Server)?;
         store.set_server_options(server.id, &options, SECRET)?;
         session.sight().gateway.forget(server.id);
         session.audit("ALTER SERVER", &self.name);

@@ -10,7 +10,7 @@ use crate::engine::statements::drop_role::role_named;
 use crate::engine::statements::server::options::{Changes, Given};
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
-use crate::foreign::{Of, SECRET, check};
+use crate::foreign::{Of, SECRET, Wrapper, check, wrapper};
 use crate::storage::RoleId;
 
 pub struct Grammar;
@@ -129,6 +129,11 @@ impl Mapping {
         Ok(Self { role, server: folded(&parser.parse_identifier().map_err(syntax)?) })
     }
 
+    /// What kind of database the server is.
+    fn kind(&self, session: &Session) -> Result<&'static dyn Wrapper> {
+        wrapper(&session.store().foreign_servers().must_find(&self.server)?.wrapper)
+    }
+
     /// The role and the server that are meant.
     fn found(&self, session: &Session) -> Result<(RoleId, i64)> {
         session.may_write("USER MAPPING")?;
@@ -156,7 +161,7 @@ impl Mapping {
 impl Own for CreateMapping {
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
         let (role, server) = self.of.found(session)?;
-        check(&self.options.0, Of::User)?;
+        check(self.of.kind(session)?, &self.options.0, Of::User)?;
         let store = &session.store();
         match store.foreign_servers().mapping(server, role) {
             Some(_) => {
@@ -181,7 +186,7 @@ impl Own for AlterMapping {
         let servers = store.foreign_servers();
         let mapping = servers.mapping(server, role).ok_or_else(|| self.of.missing())?;
         let options = self.changes.over(store.mapping_options(mapping)?)?;
-        check(&options, Of::User)?;
+        check(self.of.kind(session)?, &options, Of::User)?;
         store.set_mapping(server, role, &options, SECRET)?;
         session.sight().gateway.forget(server);
         Ok(self.of.done(session, "ALTER USER MAPPING"))

@@ -1,16 +1,15 @@
 //! What columns files have, when nobody has said it.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::Session;
-use datafusion::execution::object_store::ObjectStoreUrl;
 
 use super::format::{Format, compression, switch};
-use super::location::{Found, object};
+use super::home::Home;
+use super::location::Found;
 use super::partitions;
 use super::table::{all_files, check_columns, check_header, without_mark};
 use crate::error::{Error, Kind, Result};
@@ -24,13 +23,15 @@ const SAMPLED_FILES: usize = 32;
 /// The columns of files, those that are read from folders last. What the files say of how they are written, and of how
 /// their folders are named, goes into `external`.
 pub async fn infer(external: &mut External, format: Format, state: &dyn Session) -> Result<SchemaRef> {
-    if let Some(location) = external.locations.iter().find(|location| DeltaTable::is_at(location)) {
-        let message = format!("\"{location}\" is a Delta table: not all files in it are the table's");
-        return Err(Error::new(Kind::WrongObject, message).hint("STORED AS DELTA"));
+    let home = Home::of(external, state)?;
+    for location in &external.locations {
+        if DeltaTable::is_at(&home, location).await? {
+            let message = format!("\"{location}\" is a Delta table: not all files in it are the table's");
+            return Err(Error::new(Kind::WrongObject, message).hint("STORED AS DELTA"));
+        }
     }
-    let files = all_files(external, format)?;
-    let filled: Vec<&Found> =
-        files.iter().filter(|found| found.path.metadata().is_ok_and(|meta| meta.len() > 0)).collect();
+    let files = all_files(&home, external, format).await?;
+    let filled: Vec<&Found> = files.iter().filter(|found| found.object.size > 0).collect();
     let Some(first) = filled.first() else {
         let locations = external.locations.join("\", \"");
         return Err(Error::invalid(format!(
@@ -41,8 +42,10 @@ pub async fn infer(external: &mut External, format: Format, state: &dyn Session)
             "name the columns to make a table of files that are yet to come: CREATE EXTERNAL TABLE t (column type, …)",
         ));
     };
-    adopt(external, format);
-    if format == Format::Json && !external.options.contains_key("newline_delimited") && is_array(&first.path, external)?
+    adopted(external, format, &files);
+    if format == Format::Json
+        && !external.options.contains_key("newline_delimited")
+        && is_array(&home, first, external).await?
     {
         external.options.insert("newline_delimited".to_owned(), "false".to_owned());
     }
@@ -53,19 +56,22 @@ pub async fn infer(external: &mut External, format: Format, state: &dyn Session)
 
     let sampled = if format.is_text() { &filled[..filled.len().min(SAMPLED_FILES)] } else { &filled[..] };
     let reader = format.reader(&external.options, (SAMPLED_ROWS / sampled.len()).max(1_000), state)?;
-    let store = state.runtime_env().object_store(ObjectStoreUrl::local_filesystem())?;
+    let store = home.store(state)?;
     let mut columns = Columns { format, fields: Vec::new() };
     for found in sampled {
         if format == Format::Parquet {
-            check_footer(&found.path)?;
+            let path = found.path.clone();
+            home.look(&found.object, move |read| check_footer(&path, read)).await?;
         }
-        let of_file = reader.infer_schema(state, &store, &[object(&found.path)?]).await;
+        let of_file = reader.infer_schema(state, &store, std::slice::from_ref(&found.object)).await;
         let of_file = of_file.map_err(|error| in_file(&found.path, error.into()))?;
         if format.is_positional() && switch(&external.options, "header", true)? && !columns.fields.is_empty() {
-            check_header(&found.path, &external.options, &columns.schema())?;
+            let (path, options, known) = (found.path.clone(), external.options.clone(), columns.schema());
+            home.look(&found.object, move |read| check_header(&path, read, &options, &known)).await?;
         }
         if format.is_rigid() && !columns.fields.is_empty() {
-            check_columns(&found.path, &columns.schema())?;
+            let (path, known) = (found.path.clone(), columns.schema());
+            home.look(&found.object, move |read| check_columns(&path, read, &known)).await?;
         }
         columns.add(&found.path, &of_file)?;
     }
@@ -80,10 +86,17 @@ pub async fn infer(external: &mut External, format: Format, state: &dyn Session)
 }
 
 /// Takes from the names of files what they say of how the files are written, where nobody has said it.
-pub fn adopt(external: &mut External, format: Format) {
-    // Of a folder the first file speaks for all; there may be none yet.
-    let first = all_files(external, format).unwrap_or_default().into_iter().next();
-    let first = first.map(|found| found.path.to_string_lossy().into_owned());
+pub async fn adopt(external: &mut External, format: Format, state: &dyn Session) -> Result<()> {
+    let home = Home::of(external, state)?;
+    // There may be none yet.
+    let files = all_files(&home, external, format).await.unwrap_or_default();
+    adopted(external, format, &files);
+    Ok(())
+}
+
+fn adopted(external: &mut External, format: Format, files: &[Found]) {
+    // Of a folder the first file speaks for all.
+    let first = files.first().map(|found| found.path.to_string_lossy().into_owned());
     let options = external.locations.iter().chain(&first).find_map(|name| match Format::of_file(name) {
         Some((of, options)) if of == format => Some(options),
         _ => None,
@@ -95,7 +108,7 @@ pub fn adopt(external: &mut External, format: Format) {
 
 /// The type of a column that somebody said is read from folders.
 fn of_folder(name: &str, files: &[Found]) -> DataType {
-    let whole: Vec<Found> = files.iter().map(|found| Found { path: found.path.clone(), fixed: 0 }).collect();
+    let whole: Vec<Found> = files.iter().map(|found| Found { fixed: 0, ..found.clone() }).collect();
     let found = partitions::inferred(&whole).into_iter().find(|(of, _)| of == name);
     found.map_or(DataType::Utf8, |(_, data_type)| data_type)
 }
@@ -175,18 +188,21 @@ fn plain(data_type: &DataType) -> DataType {
 }
 
 /// Whether a file of JSON holds one array, instead of an object a line.
-fn is_array(path: &Path, external: &External) -> Result<bool> {
-    let mut start = [0; 512];
-    let read = compression(&external.options)?.convert_read(File::open(path)?)?.read(&mut start)?;
-    Ok(start[..read].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'['))
+async fn is_array(home: &Home, file: &Found, external: &External) -> Result<bool> {
+    let compression = compression(&external.options)?;
+    let looked = home.look(&file.object, move |read| {
+        let mut start = [0; 512];
+        let read = compression.convert_read(read)?.read(&mut start)?;
+        Ok(start[..read].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'['))
+    });
+    looked.await
 }
 
 /// The reader trusts the length of the metadata that stands at the end of a Parquet file; a damaged one would lead it
 /// out of the file.
-pub fn check_footer(path: &Path) -> Result<()> {
+pub fn check_footer(path: &Path, mut file: impl Read + Seek) -> Result<()> {
     const MAGIC: &[u8] = b"PAR1";
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
+    let length = file.seek(SeekFrom::End(0))?;
     let mut footer = [0; 8];
     if length >= 12 {
         file.seek(SeekFrom::End(-8))?;

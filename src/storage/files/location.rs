@@ -1,6 +1,6 @@
 //! Where files are: a path of a file, of a folder, or with wildcards, and the files that it means at the moment.
 
-use std::collections::BTreeSet;
+use std::cmp::Ordering;
 use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
@@ -10,25 +10,50 @@ use datafusion::object_store::path::Path as ObjectPath;
 use glob::{MatchOptions, Pattern};
 
 use crate::error::{Error, Kind, Result};
+use crate::storage::s3::{Location, is_s3};
 
 /// Folders inside one another, at most: one that is linked into itself has no end.
 const MAX_DEPTH: usize = 64;
 
 /// A file, and where in its path the part begins that the location left open.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
+    /// As people know it; of an object its URL.
     pub path: PathBuf,
     /// How many components of the path the location named itself.
     pub fixed: usize,
+    /// As DataFusion knows it.
+    pub object: ObjectMeta,
 }
 
-/// The location as the catalog keeps it: an absolute path, whatever the server's working directory will be.
+impl Found {
+    fn new(path: PathBuf, fixed: usize) -> Result<Self> {
+        Ok(Self { object: object(&path)?, path, fixed })
+    }
+}
+
+impl Ord for Found {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.path.cmp(&other.path)
+    }
+}
+
+impl PartialOrd for Found {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The location as the catalog keeps it: an absolute path, whatever the server's working directory will be, or a URL.
 pub fn absolute(location: &str) -> Result<String> {
+    if is_s3(location) {
+        return Ok(Location::parse(location)?.url());
+    }
     let path = match location.split_once("://") {
         Some(("file", path)) => path,
         Some((scheme, _)) if scheme.chars().all(|letter| letter.is_ascii_alphanumeric() || "+-.".contains(letter)) => {
-            return Err(Error::unsupported(format!("locations of {scheme}:// are not supported yet"))
-                .hint("mount the store as a folder of the server, or copy the files there"));
+            return Err(Error::unsupported(format!("locations of {scheme}:// are not supported"))
+                .hint("paths of the server and s3://bucket/key are; mount other stores as a folder of the server"));
         }
         _ => location,
     };
@@ -55,21 +80,21 @@ pub fn absolute(location: &str) -> Result<String> {
 /// end as `wanted` says, at any depth; names that begin with `.` or `_` are notes of the programs that wrote the files.
 pub fn files(location: &str, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Found>> {
     let path = Path::new(location);
-    let mut found = BTreeSet::new();
+    let mut found = Vec::new();
     match fs::metadata(path) {
         Ok(meta) if meta.is_dir() => {
             let fixed = path.components().count();
             walk(path, fixed, wanted, 0, &mut found)?;
         }
         Ok(_) => {
-            found.insert(Found { path: path.to_owned(), fixed: path.components().count() });
+            found.push(Found::new(path.to_owned(), path.components().count())?);
         }
         Err(error) if error.kind() == ErrorKind::NotFound || error.kind() == ErrorKind::NotADirectory => {
-            if !location.contains(['*', '?', '[']) {
+            if !is_open(location) {
                 return Err(missing(location));
             }
             let parts: Vec<&str> = location.split('/').filter(|part| !part.is_empty()).collect();
-            let fixed = parts.iter().take_while(|part| !part.contains(['*', '?', '['])).count();
+            let fixed = parts.iter().take_while(|part| !is_open(part)).count();
             let root: PathBuf = Path::new("/").join(parts[..fixed].join("/"));
             if !root.is_dir() {
                 return Err(missing(&root.to_string_lossy()));
@@ -79,7 +104,14 @@ pub fn files(location: &str, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Found>
         }
         Err(error) => return Err(unreadable(path, &error)),
     }
-    Ok(found.into_iter().collect())
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// Whether wildcards leave open what is meant.
+pub(super) fn is_open(part: &str) -> bool {
+    part.contains(['*', '?', '['])
 }
 
 fn missing(path: &str) -> Error {
@@ -88,9 +120,9 @@ fn missing(path: &str) -> Error {
 }
 
 /// One part of a path with wildcards; `None` is `**`.
-type Part = Option<Pattern>;
+pub(super) type Part = Option<Pattern>;
 
-fn pattern(location: &str, part: &str) -> Result<Part> {
+pub(super) fn pattern(location: &str, part: &str) -> Result<Part> {
     if part == "**" {
         return Ok(None);
     }
@@ -105,14 +137,14 @@ fn expand(
     fixed: usize,
     wanted: &dyn Fn(&str) -> bool,
     depth: usize,
-    found: &mut BTreeSet<Found>,
+    found: &mut Vec<Found>,
 ) -> Result<()> {
     check_depth(at, depth)?;
     let Some((part, rest)) = parts.split_first() else {
         if at.is_dir() {
             return walk(at, fixed, wanted, depth, found);
         }
-        found.insert(Found { path: at.to_owned(), fixed });
+        found.push(Found::new(at.to_owned(), fixed)?);
         return Ok(());
     };
     if part.is_none() {
@@ -122,7 +154,7 @@ fn expand(
         match part {
             // A file that no further part is about.
             Some(_) if !rest.is_empty() && !meta.is_dir() => {}
-            Some(pattern) if pattern.matches_with(&name, OPTIONS) => {
+            Some(pattern) if matches(pattern, &name) => {
                 expand(&path, rest, fixed, wanted, depth + 1, found)?;
             }
             None if meta.is_dir() && !is_note(&name) => expand(&path, parts, fixed, wanted, depth + 1, found)?,
@@ -133,15 +165,18 @@ fn expand(
 }
 
 /// As a shell does it: what is hidden must be named.
-const OPTIONS: MatchOptions =
-    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+pub(super) fn matches(pattern: &Pattern, name: &str) -> bool {
+    let options =
+        MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+    pattern.matches_with(name, options)
+}
 
 fn walk(
     folder: &Path,
     fixed: usize,
     wanted: &dyn Fn(&str) -> bool,
     depth: usize,
-    found: &mut BTreeSet<Found>,
+    found: &mut Vec<Found>,
 ) -> Result<()> {
     check_depth(folder, depth)?;
     for (name, path, meta) in entries(folder)? {
@@ -149,7 +184,7 @@ fn walk(
             _ if is_note(&name) => {}
             true => walk(&path, fixed, wanted, depth + 1, found)?,
             false if wanted(&name) => {
-                found.insert(Found { path, fixed });
+                found.push(Found::new(path, fixed)?);
             }
             false => {}
         }
@@ -167,7 +202,7 @@ fn check_depth(at: &Path, depth: usize) -> Result<()> {
     }
 }
 
-fn is_note(name: &str) -> bool {
+pub(super) fn is_note(name: &str) -> bool {
     name.starts_with('.') || (name.starts_with('_') && !name.contains('='))
 }
 
@@ -256,7 +291,8 @@ mod tests {
         assert_eq!((missing.kind, missing.message.as_str()), (Kind::Io, "\"/nowhere/at/all.csv\" does not exist"));
         let missing = files("/nowhere/at/*.csv", &|_| true).unwrap_err();
         assert_eq!(missing.message, "\"/nowhere/at\" does not exist");
-        assert_eq!(absolute("s3://bucket/x").unwrap_err().kind, Kind::Unsupported);
+        assert_eq!(absolute("gs://bucket/x").unwrap_err().kind, Kind::Unsupported);
+        assert_eq!(absolute("s3a://bucket/x/").unwrap(), "s3://bucket/x/");
         assert_eq!(absolute("").unwrap_err().kind, Kind::Invalid);
         assert_eq!(absolute("/a/./b/../c/").unwrap(), "/a/c/");
         assert_eq!(absolute("file:///a/b").unwrap(), "/a/b");

@@ -77,10 +77,14 @@ pub fn values(path: &Path, columns: &[(String, DataType)]) -> Result<Vec<ScalarV
 
 #[cfg(test)]
 mod tests {
+    use datafusion::object_store::ObjectMeta;
+
     use super::*;
 
     fn file(path: &str) -> Found {
-        Found { path: path.into(), fixed: 2 }
+        let last_modified = chrono::DateTime::UNIX_EPOCH;
+        let object = ObjectMeta { location: path.into(), last_modified, size: 1, e_tag: None, version: None };
+        Found { path: path.into(), fixed: 2, object }
     }
 
     fn names(files: &[Found]) -> Vec<(String, DataType)> {
@@ -93,7 +97,7 @@ mod tests {
         let expected = [("y", DataType::Int64), ("day", DataType::Date32), ("z", DataType::Utf8)];
         assert_eq!(names(&files), expected.map(|(name, of)| (name.to_owned(), of)));
         // What the location names itself is no partition unless somebody says so; where files differ there are none.
-        assert!(names(&[Found { path: "/d/y=1/a".into(), fixed: 3 }]).is_empty());
+        assert!(names(&[Found { fixed: 3, ..file("/d/y=1/a") }]).is_empty());
         assert!(names(&[file("/d/y=1/a"), file("/d/b")]).is_empty());
     }
 

@@ -1,11 +1,9 @@
 //! The scan of a list of files as one table.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::Session;
-use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::stats::Precision;
 use datafusion::common::{DFSchema, Result as DFResult, ScalarValue, Statistics, project_schema};
 use datafusion::datasource::file_format::FileFormat;
@@ -16,15 +14,14 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::datasource::table_schema::TableSchemaBuilder;
 use datafusion::execution::cache::TableScopedPath;
 use datafusion::execution::cache::cache_manager::{CachedFileMetadata, SchemaFingerprint};
-use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::object_store::ObjectStore;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use futures::{StreamExt, TryStreamExt, stream};
 
+use super::home::Home;
 use super::infer::check_footer;
-use crate::error::Error;
 
 /// Files whose footers are read at the same time.
 const AT_ONCE: usize = 16;
@@ -76,6 +73,7 @@ impl Columns {
 /// Reads these files with what their footers say of them: rows that cannot matter are skipped.
 pub async fn scan_files(
     state: &dyn Session,
+    home: &Home,
     format: &Arc<dyn FileFormat>,
     columns: &Columns,
     files: Vec<PartitionedFile>,
@@ -85,10 +83,9 @@ pub async fn scan_files(
     if files.is_empty() {
         return Ok(Arc::new(EmptyExec::new(project_schema(&columns.all, projection)?)));
     }
-    let url = ObjectStoreUrl::local_filesystem();
-    let store = state.runtime_env().object_store(&url)?;
+    let store = home.store(state)?;
     let fingerprint = Arc::new(SchemaFingerprint::from_schema(&columns.in_files));
-    let known = files.into_iter().map(|file| with_statistics(state, &store, format, columns, &fingerprint, file));
+    let known = files.into_iter().map(|file| with_statistics(state, home, &store, format, columns, &fingerprint, file));
     let known: Vec<_> = known.collect();
     let files: Vec<PartitionedFile> = stream::iter(known).buffered(AT_ONCE).try_collect().await?;
 
@@ -104,7 +101,7 @@ pub async fn scan_files(
     let groups = groups.collect::<DFResult<Vec<_>>>()?;
     let schema =
         TableSchemaBuilder::from(&columns.in_files).with_table_partition_cols(columns.of_folders.clone()).build();
-    let scan = FileScanConfigBuilder::new(url, format.file_source(schema))
+    let scan = FileScanConfigBuilder::new(home.url(), format.file_source(schema))
         .with_file_groups(groups)
         .with_statistics(all)
         .with_projection_indices(projection.cloned())?
@@ -116,6 +113,7 @@ pub async fn scan_files(
 /// A file with what is known of its rows: read once, as long as the file stays as it is.
 async fn with_statistics(
     state: &dyn Session,
+    home: &Home,
     store: &Arc<dyn ObjectStore>,
     format: &Arc<dyn FileFormat>,
     columns: &Columns,
@@ -130,9 +128,8 @@ async fn with_statistics(
         return Ok(file.with_statistics(Arc::clone(&cached.statistics)));
     }
     if format.is::<ParquetFormat>() {
-        let path = Path::new("/").join(file.object_meta.location.as_ref());
-        let checked = SpawnedTask::spawn_blocking(move || check_footer(&path)).join().await;
-        checked.map_err(|error| Error::internal(format!("the look at a file stopped: {error}")))??;
+        let path = home.path(&file.object_meta);
+        home.look(&file.object_meta, move |read| check_footer(&path, read)).await?;
     }
     let found = format.infer_stats(state, store, Arc::clone(&columns.in_files), &file.object_meta).await?;
     let statistics = Arc::new(typed(found, &columns.in_files));

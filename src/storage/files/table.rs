@@ -1,7 +1,5 @@
 //! Files of one format as a table: which they are is looked up with every scan.
 
-use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,17 +9,21 @@ use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::arrow::ipc::reader::{FileReader, StreamReader};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result as DFResult;
-use datafusion::common::runtime::SpawnedTask;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use futures::{StreamExt, TryStreamExt, stream};
 
 use super::format::{Format, Options, compression, letter, switch};
-use super::location::{Found, files, object};
+use super::home::{Home, Readable};
+use super::location::Found;
 use super::partitions;
 use super::scan::{Columns, scan_files};
 use crate::error::{Error, Kind, Result};
 use crate::storage::External;
+
+/// Files that are looked into at the same time.
+const AT_ONCE: usize = 16;
 
 /// Files, wherever their locations say that they are.
 #[derive(Debug)]
@@ -39,50 +41,41 @@ impl FilesTable {
     }
 
     /// The files as they are now, with the values that their folders give.
-    async fn list(&self) -> Result<Vec<PartitionedFile>> {
-        let (external, format) = (Arc::clone(&self.external), self.format);
+    async fn list(&self, home: &Home) -> Result<Vec<PartitionedFile>> {
+        let found = all_files(home, &self.external, self.format).await?;
+        // A file without a byte has no row, whatever it is.
+        let filled = found.into_iter().filter(|found| found.object.size > 0);
+        let checked: Vec<_> = filled.map(|found| self.checked(home, found)).collect();
+        stream::iter(checked).buffered(AT_ONCE).try_collect().await
+    }
+
+    /// A file, if its columns are those of the table.
+    async fn checked(&self, home: &Home, Found { path, object, .. }: Found) -> Result<PartitionedFile> {
+        let in_files = Arc::clone(&self.columns.in_files);
+        // Names are compared where the files, not somebody who knew better, have named the columns.
+        let by_name = !self.external.declared && self.format.is_positional();
+        if by_name && switch(&self.external.options, "header", true)? {
+            let (path, external) = (path.clone(), Arc::clone(&self.external));
+            home.look(&object, move |read| check_header(&path, read, &external.options, &in_files)).await?;
+        } else if self.format.is_rigid() {
+            let path = path.clone();
+            home.look(&object, move |read| check_columns(&path, read, &in_files)).await?;
+        }
         let folders: Vec<(String, DataType)> =
             self.columns.of_folders.iter().map(|field| (field.name().clone(), field.data_type().clone())).collect();
-        // Names are compared where the files, not somebody who knew better, have named the columns.
-        let names = (!external.declared && format.is_positional() && switch(&external.options, "header", true)?)
-            .then(|| Arc::clone(&self.columns.in_files));
-        let in_files = Arc::clone(&self.columns.in_files);
-        let listing = SpawnedTask::spawn_blocking(move || {
-            let mut listed = Vec::new();
-            for Found { path, .. } in all_files(&external, format)? {
-                let mut file = PartitionedFile::from(object(&path)?);
-                // A file without a byte has no row, whatever it is.
-                if file.object_meta.size == 0 {
-                    continue;
-                }
-                if let Some(columns) = &names {
-                    check_header(&path, &external.options, columns)?;
-                }
-                if format.is_rigid() {
-                    check_columns(&path, &in_files)?;
-                }
-                file.partition_values = partitions::values(&path, &folders)?;
-                listed.push(file);
-            }
-            Ok(listed)
-        });
-        listing.join().await.map_err(|error| Error::internal(format!("the listing of files stopped: {error}")))?
+        let mut file = PartitionedFile::from(object);
+        file.partition_values = partitions::values(&path, &folders)?;
+        Ok(file)
     }
 }
 
 /// All files of all locations, each once.
-pub fn all_files(external: &External, format: Format) -> Result<Vec<Found>> {
-    let mut all = BTreeMap::new();
-    for location in &external.locations {
-        for found in files(location, &|name| format.claims(name))? {
-            all.entry(found.path.clone()).or_insert(found);
-        }
-    }
-    Ok(all.into_values().collect())
+pub async fn all_files(home: &Home, external: &External, format: Format) -> Result<Vec<Found>> {
+    home.files(&external.locations, move |name| format.claims(name)).await
 }
 
 /// The names in the first line of a CSV file, as its reader sees them.
-fn header(path: &Path, options: &Options) -> Result<Vec<String>> {
+fn header(read: Box<dyn Readable>, options: &Options) -> Result<Vec<String>> {
     let mut format = csv::reader::Format::default().with_header(true);
     format = format.with_delimiter(letter(options, "delimiter")?.unwrap_or(b','));
     format = format.with_quote(letter(options, "quote")?.unwrap_or(b'"'));
@@ -92,7 +85,7 @@ fn header(path: &Path, options: &Options) -> Result<Vec<String>> {
     if let Some(comment) = letter(options, "comment")? {
         format = format.with_comment(comment);
     }
-    let file = compression(options)?.convert_read(File::open(path)?)?;
+    let file = compression(options)?.convert_read(read)?;
     let (schema, _) = format.infer_schema(file, Some(0))?;
     let names = schema.fields().iter().enumerate();
     Ok(names.map(|(at, field)| if at == 0 { without_mark(field.name()) } else { field.name() }.to_owned()).collect())
@@ -105,8 +98,8 @@ pub fn without_mark(name: &str) -> &str {
 
 /// Values go to columns by their place, so that a file with other names, or the same in another order, is not one of
 /// the table's.
-pub fn check_header(path: &Path, options: &Options, columns: &Schema) -> Result<()> {
-    let found = header(path, options)?;
+pub fn check_header(path: &Path, read: Box<dyn Readable>, options: &Options, columns: &Schema) -> Result<()> {
+    let found = header(read, options)?;
     let wanted: Vec<&str> = columns.fields().iter().map(|field| field.name().as_str()).collect();
     if found == wanted {
         return Ok(());
@@ -122,13 +115,16 @@ pub fn check_header(path: &Path, options: &Options, columns: &Schema) -> Result<
 }
 
 /// Columns of Arrow are read by their place and in their own types, so that all files must have the same.
-pub fn check_columns(path: &Path, columns: &Schema) -> Result<()> {
-    let file = FileReader::try_new(File::open(path)?, None).map(|reader| reader.schema());
+pub fn check_columns(path: &Path, mut read: Box<dyn Readable>, columns: &Schema) -> Result<()> {
+    let file = FileReader::try_new(&mut read, None).map(|reader| reader.schema());
     let found = match file {
         Ok(found) => found,
-        Err(_) => StreamReader::try_new(File::open(path)?, None)
-            .map(|reader| reader.schema())
-            .map_err(|error| Error::new(Kind::InvalidFile, format!("{} is no Arrow file: {error}", path.display())))?,
+        Err(_) => {
+            read.rewind()?;
+            StreamReader::try_new(read, None).map(|reader| reader.schema()).map_err(|error| {
+                Error::new(Kind::InvalidFile, format!("{} is no Arrow file: {error}", path.display()))
+            })?
+        }
     };
     let said = |schema: &Schema| {
         let columns = schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type()));
@@ -163,8 +159,9 @@ impl TableProvider for FilesTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> DFResult<Arc<dyn ExecutionPlan>> {
-        let files = self.columns.pruned(self.list().await?, filters)?;
+        let home = Home::of(&self.external, state)?;
+        let files = self.columns.pruned(self.list(&home).await?, filters)?;
         let format = self.format.reader(&self.external.options, 0, state)?;
-        scan_files(state, &format, &self.columns, files, projection, limit).await
+        scan_files(state, &home, &format, &self.columns, files, projection, limit).await
     }
 }

@@ -1,4 +1,4 @@
-//! Expressions of a plan as SQL for a foreign server: those that mean the same over there, and no others.
+//! Expressions of a plan as SQL for a PostgreSQL: those that mean the same over there, and no others.
 //!
 //! What this file cannot write stays here. So it is a list of what is known to agree: comparisons, their connectives, plain
 //! arithmetic. Text is equal over there when it is here, but sorts by the collation of the database; so `<` and ORDER BY
@@ -6,65 +6,53 @@
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime};
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
-use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{Between, Case, Cast, InList, Like, ScalarFunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 
+use crate::foreign::postgres::types::sql as sql_type;
 use crate::foreign::types::{RemoteType, Scalar};
+use crate::foreign::wrapper::{Scope, Written};
 
-/// The columns that expressions may name, in the order of the schema.
-pub struct Scope<'a> {
-    pub schema: &'a DFSchema,
-    pub columns: Vec<Written>,
+/// What PostgreSQL is told.
+pub struct Words<'a>(pub &'a Scope<'a>);
+
+fn scalar(sql: String, scalar: Scalar) -> Written {
+    Written::new(sql, RemoteType::scalar(scalar))
 }
 
-/// An expression as SQL, and what the server takes it for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
-    pub sql: String,
-    pub of: RemoteType,
+fn truth(sql: String) -> Written {
+    scalar(sql, Scalar::Bool)
 }
 
-impl Written {
-    fn new(sql: String, scalar: Scalar) -> Self {
-        Self { sql, of: RemoteType::scalar(scalar) }
-    }
-
-    fn truth(sql: String) -> Self {
-        Self::new(sql, Scalar::Bool)
-    }
-
-    /// The same as text: a uuid is one to the engine.
-    fn text(self) -> Self {
-        match self.of {
-            RemoteType { scalar: Scalar::Uuid, list: false } => {
-                Self::new(format!("({}::text)", self.sql), Scalar::Text)
-            }
-            _ => self,
-        }
+/// The same as text: a uuid is one to the engine.
+fn text(value: Written) -> Written {
+    match value.of {
+        RemoteType { scalar: Scalar::Uuid, list: false } => scalar(format!("({}::text)", value.sql), Scalar::Text),
+        _ => value,
     }
 }
 
-impl Scope<'_> {
+impl Words<'_> {
     /// The expression over there; `None`: it has to be computed here.
     pub fn write(&self, expr: &Expr) -> Option<Written> {
         match expr {
             Expr::Alias(alias) => self.write(&alias.expr),
-            Expr::Column(column) => self.column(column),
+            Expr::Column(column) => self.0.column(column),
             Expr::Literal(value, _) => literal(value),
             Expr::BinaryExpr(binary) => self.binary(binary),
-            Expr::Not(inner) => Some(Written::truth(format!("(NOT {})", self.truth(inner)?))),
-            Expr::IsNull(inner) => Some(Written::truth(format!("({} IS NULL)", self.write(inner)?.sql))),
-            Expr::IsNotNull(inner) => Some(Written::truth(format!("({} IS NOT NULL)", self.write(inner)?.sql))),
-            Expr::IsTrue(inner) => Some(Written::truth(format!("({} IS TRUE)", self.truth(inner)?))),
-            Expr::IsFalse(inner) => Some(Written::truth(format!("({} IS FALSE)", self.truth(inner)?))),
-            Expr::IsUnknown(inner) => Some(Written::truth(format!("({} IS UNKNOWN)", self.truth(inner)?))),
-            Expr::IsNotTrue(inner) => Some(Written::truth(format!("({} IS NOT TRUE)", self.truth(inner)?))),
-            Expr::IsNotFalse(inner) => Some(Written::truth(format!("({} IS NOT FALSE)", self.truth(inner)?))),
-            Expr::IsNotUnknown(inner) => Some(Written::truth(format!("({} IS NOT UNKNOWN)", self.truth(inner)?))),
+            Expr::Not(inner) => Some(truth(format!("(NOT {})", self.truth(inner)?))),
+            Expr::IsNull(inner) => Some(truth(format!("({} IS NULL)", self.write(inner)?.sql))),
+            Expr::IsNotNull(inner) => Some(truth(format!("({} IS NOT NULL)", self.write(inner)?.sql))),
+            Expr::IsTrue(inner) => Some(truth(format!("({} IS TRUE)", self.truth(inner)?))),
+            Expr::IsFalse(inner) => Some(truth(format!("({} IS FALSE)", self.truth(inner)?))),
+            Expr::IsUnknown(inner) => Some(truth(format!("({} IS UNKNOWN)", self.truth(inner)?))),
+            Expr::IsNotTrue(inner) => Some(truth(format!("({} IS NOT TRUE)", self.truth(inner)?))),
+            Expr::IsNotFalse(inner) => Some(truth(format!("({} IS NOT FALSE)", self.truth(inner)?))),
+            Expr::IsNotUnknown(inner) => Some(truth(format!("({} IS NOT UNKNOWN)", self.truth(inner)?))),
             Expr::Negative(inner) => {
                 let inner = self.write(inner)?;
-                is_number(inner.of).then(|| Written { sql: format!("(- {})", inner.sql), of: inner.of })
+                is_number(inner.of).then(|| Written::new(format!("(- {})", inner.sql), inner.of))
             }
             Expr::Between(between) => self.between(between),
             Expr::InList(list) => self.in_list(list),
@@ -98,37 +86,32 @@ impl Scope<'_> {
         };
         let sorts = matches!(op, Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq);
         Some(match sorts && left.of.scalar == Scalar::Uuid {
-            true => format!("({} {sign} {})", self.sorted(&left)?, right.text().sql),
-            false if sorts => format!("({} {sign} {})", self.sorted(&left)?, right.sql),
+            true => format!("({} {sign} {})", Self::sorted(&left)?, text(right).sql),
+            false if sorts => format!("({} {sign} {})", Self::sorted(&left)?, right.sql),
             false => format!("({} {sign} {})", left.sql, right.sql),
         })
     }
 
     /// A value in the order that the engine has it in; `None`: the orders differ.
-    pub fn sorted(&self, value: &Written) -> Option<String> {
+    pub fn sorted(value: &Written) -> Option<String> {
         if value.of.list {
             return None;
         }
         match value.of.scalar {
-            Scalar::Text | Scalar::Uuid => Some(format!("{} COLLATE \"C\"", value.clone().text().sql)),
+            Scalar::Text | Scalar::Uuid => Some(format!("{} COLLATE \"C\"", text(value.clone()).sql)),
             Scalar::Json | Scalar::Interval => None,
             _ => Some(value.sql.clone()),
         }
     }
 
-    fn column(&self, column: &Column) -> Option<Written> {
-        let at = self.schema.maybe_index_of_column(column)?;
-        self.columns.get(at).cloned()
-    }
-
     fn binary(&self, BinaryExpr { left, op, right }: &BinaryExpr) -> Option<Written> {
         match op {
-            Operator::And => Some(Written::truth(format!("({} AND {})", self.truth(left)?, self.truth(right)?))),
-            Operator::Or => Some(Written::truth(format!("({} OR {})", self.truth(left)?, self.truth(right)?))),
+            Operator::And => Some(truth(format!("({} AND {})", self.truth(left)?, self.truth(right)?))),
+            Operator::Or => Some(truth(format!("({} OR {})", self.truth(left)?, self.truth(right)?))),
             Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo => {
                 self.arithmetic(*op, left, right)
             }
-            _ => self.comparison(*op, left, right).map(Written::truth),
+            _ => self.comparison(*op, left, right).map(truth),
         }
     }
 
@@ -143,7 +126,7 @@ impl Scope<'_> {
             _ => '%',
         };
         let whole = BinaryExpr { left: Box::new(left.clone()), op, right: Box::new(right.clone()) };
-        let of = RemoteType::of(&Expr::BinaryExpr(whole).get_type(self.schema).ok()?)?;
+        let of = RemoteType::of(&Expr::BinaryExpr(whole).get_type(self.0.schema).ok()?)?;
         let (left, right) = (self.write(left)?, self.write(right)?);
         let both = |is: fn(RemoteType) -> bool| is(left.of) && is(right.of) && is(of);
         let known = match op {
@@ -151,7 +134,7 @@ impl Scope<'_> {
             _ => both(is_integer) || both(is_float) || both(is_decimal),
         };
         // The type of a literal is not always what the plan has; that of the whole must be.
-        known.then(|| Written { sql: format!("(({} {sign} {})::{})", left.sql, right.sql, of.sql()), of })
+        known.then(|| Written::new(format!("(({} {sign} {})::{})", left.sql, right.sql, sql_type(of)), of))
     }
 
     /// Two sides of a comparison that the server compares as the engine does.
@@ -166,11 +149,11 @@ impl Scope<'_> {
             // An index on a uuid is of no use to its text. One spelling of many is that of the engine.
             (true, false) => match canonical_uuid(&right.sql) {
                 Some(right) => Some((left, right)),
-                None => self.same_class(left.text(), right),
+                None => self.same_class(text(left), right),
             },
             (false, true) => match canonical_uuid(&left.sql) {
                 Some(left) => Some((left, right)),
-                None => self.same_class(left, right.text()),
+                None => self.same_class(left, text(right)),
             },
             (false, false) => self.same_class(left, right),
         }
@@ -193,7 +176,7 @@ impl Scope<'_> {
     fn between(&self, Between { expr, negated, low, high }: &Between) -> Option<Written> {
         let low = self.comparison(Operator::GtEq, expr, low)?;
         let high = self.comparison(Operator::LtEq, expr, high)?;
-        Some(Written::truth(format!("({}({low} AND {high}))", if *negated { "NOT " } else { "" })))
+        Some(truth(format!("({}({low} AND {high}))", if *negated { "NOT " } else { "" })))
     }
 
     fn in_list(&self, InList { expr, list, negated }: &InList) -> Option<Written> {
@@ -207,7 +190,7 @@ impl Scope<'_> {
             items.push(item.sql);
         }
         let op = if *negated { "NOT IN" } else { "IN" };
-        Some(Written::truth(format!("({} {op} ({}))", left?, items.join(", "))))
+        Some(truth(format!("({} {op} ({}))", left?, items.join(", "))))
     }
 
     fn like(&self, Like { negated, expr, pattern, escape_char, case_insensitive }: &Like) -> Option<Written> {
@@ -217,14 +200,14 @@ impl Scope<'_> {
         if *case_insensitive || escape_char.is_some() || pattern.contains('\\') {
             return None;
         }
-        let text = self.write(expr)?.text();
-        (text.of == RemoteType::scalar(Scalar::Text)).then_some(())?;
+        let subject = text(self.write(expr)?);
+        (subject.of == RemoteType::scalar(Scalar::Text)).then_some(())?;
         let op = if *negated { "NOT LIKE" } else { "LIKE" };
-        Some(Written::truth(format!("({} {op} {})", text.sql, quoted(pattern)?)))
+        Some(truth(format!("({} {op} {})", subject.sql, quoted(pattern)?)))
     }
 
     fn case(&self, case: &Case, whole: &Expr) -> Option<Written> {
-        let of = RemoteType::of(&whole.get_type(self.schema).ok()?)?;
+        let of = RemoteType::of(&whole.get_type(self.0.schema).ok()?)?;
         let mut sql = "(CASE".to_owned();
         for (when, then) in &case.when_then_expr {
             let when = match &case.expr {
@@ -236,12 +219,12 @@ impl Scope<'_> {
         if let Some(otherwise) = &case.else_expr {
             sql.push_str(&format!(" ELSE {}", self.value(otherwise)?));
         }
-        Some(bracketed(Written { sql: format!("{sql} END)::{}", of.sql()), of }))
+        Some(bracketed(Written::new(format!("{sql} END)::{}", sql_type(of)), of)))
     }
 
     /// A value among others of its type.
     fn value(&self, expr: &Expr) -> Option<String> {
-        let value = self.write(expr)?.text();
+        let value = text(self.write(expr)?);
         (value.of.scalar != Scalar::Json).then_some(value.sql)
     }
 
@@ -274,7 +257,7 @@ impl Scope<'_> {
             (Scalar::Date, Scalar::Timestamp) => true,
             _ => false,
         };
-        is_same.then(|| Written { sql: format!("({}::{})", inner.sql, to.sql()), of: to })
+        is_same.then(|| Written::new(format!("({}::{})", inner.sql, sql_type(to)), to))
     }
 
     fn function(&self, function: &ScalarFunction, whole: &Expr) -> Option<Written> {
@@ -284,9 +267,9 @@ impl Scope<'_> {
             ("integer_subtract", [left, right]) => self.arithmetic(Operator::Minus, left, right),
             ("integer_multiply", [left, right]) => self.arithmetic(Operator::Multiply, left, right),
             ("coalesce", args) => {
-                let of = RemoteType::of(&whole.get_type(self.schema).ok()?)?;
+                let of = RemoteType::of(&whole.get_type(self.0.schema).ok()?)?;
                 let args = args.iter().map(|arg| self.value(arg)).collect::<Option<Vec<_>>>()?;
-                Some(bracketed(Written { sql: format!("COALESCE({})::{}", args.join(", "), of.sql()), of }))
+                Some(bracketed(Written::new(format!("COALESCE({})::{}", args.join(", "), sql_type(of)), of)))
             }
             ("date_trunc", [Expr::Literal(unit, _), moment]) => {
                 let unit = unit.try_as_str().flatten()?.to_lowercase();
@@ -295,7 +278,7 @@ impl Scope<'_> {
                 // With a time zone the day begins where the session says.
                 let is_plain = moment.of == RemoteType::scalar(Scalar::Timestamp);
                 (is_plain && known.contains(&unit.as_str()))
-                    .then(|| Written::new(format!("date_trunc('{unit}', {})", moment.sql), Scalar::Timestamp))
+                    .then(|| scalar(format!("date_trunc('{unit}', {})", moment.sql), Scalar::Timestamp))
             }
             _ => None,
         }
@@ -303,7 +286,7 @@ impl Scope<'_> {
 }
 
 fn bracketed(written: Written) -> Written {
-    Written { sql: format!("({})", written.sql), of: written.of }
+    Written::new(format!("({})", written.sql), written.of)
 }
 
 fn is_integer(of: RemoteType) -> bool {
@@ -322,11 +305,6 @@ pub fn is_number(of: RemoteType) -> bool {
     is_integer(of) || is_float(of) || is_decimal(of)
 }
 
-/// A name as SQL reads it whatever is in it.
-pub fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
 /// Text as SQL reads it; `None`: no text over there can hold it.
 fn quoted(text: &str) -> Option<String> {
     // The connection has standard_conforming_strings on: a backslash is one.
@@ -341,20 +319,20 @@ fn canonical_uuid(sql: &str) -> Option<Written> {
         _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
     };
     let is_canonical = text.len() == 36 && text.bytes().enumerate().all(fits);
-    is_canonical.then(|| Written::new(format!("{sql}::uuid"), Scalar::Uuid))
+    is_canonical.then(|| scalar(format!("{sql}::uuid"), Scalar::Uuid))
 }
 
 fn literal(value: &ScalarValue) -> Option<Written> {
     let of = match value {
         // A NULL that nobody gave a type, as in `x = NULL`, is a truth that is not known.
-        ScalarValue::Null => return Some(Written::truth("NULL::boolean".to_owned())),
+        ScalarValue::Null => return Some(truth("NULL::boolean".to_owned())),
         ScalarValue::Int8(_) | ScalarValue::UInt8(_) => RemoteType::scalar(Scalar::Int2),
         ScalarValue::UInt16(_) => RemoteType::scalar(Scalar::Int4),
         ScalarValue::UInt32(_) => RemoteType::scalar(Scalar::Int8),
         other => RemoteType::of(&other.data_type())?,
     };
     if value.is_null() {
-        return Some(Written { sql: format!("NULL::{}", of.sql()), of });
+        return Some(Written::new(format!("NULL::{}", sql_type(of)), of));
     }
     let sql = match value {
         ScalarValue::Boolean(Some(value)) => if *value { "TRUE" } else { "FALSE" }.to_owned(),
@@ -385,7 +363,7 @@ fn literal(value: &ScalarValue) -> Option<Written> {
         ScalarValue::Time64Microsecond(Some(at)) => time(*at)?,
         _ => return None,
     };
-    Some(Written { sql, of })
+    Some(Written::new(sql, of))
 }
 
 fn decimal(units: i128, scale: i8) -> Option<String> {
@@ -426,17 +404,19 @@ pub fn asked_as(written: &Written, plan: &DataType) -> Option<RemoteType> {
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::datatypes::{Field, Schema};
+    use datafusion::common::DFSchema;
     use datafusion::prelude::{col, lit};
 
     use super::*;
+    use crate::foreign::definition::identifier;
 
     fn written(expr: &Expr) -> Option<String> {
         let types = [("n", Scalar::Int8), ("t", Scalar::Text), ("u", Scalar::Uuid), ("j", Scalar::Json)];
         let fields = types.map(|(name, scalar)| Field::new(name, RemoteType::scalar(scalar).arrow(), true));
         let schema = DFSchema::try_from(Schema::new(fields.to_vec())).unwrap();
-        let column = |(name, scalar)| Written::new(identifier(name), scalar);
+        let column = |(name, of)| scalar(identifier(name), of);
         let scope = Scope { schema: &schema, columns: types.map(column).to_vec() };
-        scope.write(expr).map(|written| written.sql)
+        Words(&scope).write(expr).map(|written| written.sql)
     }
 
     #[test]

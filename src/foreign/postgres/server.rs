@@ -1,18 +1,25 @@
-//! A foreign server as one user sees it, with the connections to it that are open.
+//! A PostgreSQL as one user sees it, with the connections to it that are open.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, Row};
 
 use crate::error::{Error, Result, from_server, unreachable_server};
+use crate::foreign::definition::Found;
 use crate::foreign::options::{self, Encryption, Options};
-use crate::foreign::tls::Tls;
+use crate::foreign::postgres::dialect::Postgres;
+use crate::foreign::postgres::import::tables;
+use crate::foreign::postgres::reading::Reading;
+use crate::foreign::postgres::snapshot::Snapshot;
+use crate::foreign::postgres::{PORT, tls::Tls};
+use crate::foreign::query::Query;
+use crate::foreign::wrapper::{self, Database, Dialect, Rows, Wanted};
 
 /// Connections that stay open for whoever comes next, and for how long.
 const IDLE: usize = 4;
@@ -48,6 +55,29 @@ impl Drop for Opened {
     }
 }
 
+#[async_trait]
+impl Database for Server {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn dialect(&self) -> &'static dyn Dialect {
+        &Postgres
+    }
+
+    async fn tables(self: Arc<Self>, schema: &str) -> Result<Option<Vec<Found>>> {
+        tables(&self, schema).await
+    }
+
+    fn rows(self: Arc<Self>, query: Query, wanted: Wanted) -> Rows {
+        Reading::rows(self, query, None, &wanted)
+    }
+
+    fn snapshot(self: Arc<Self>, _: usize) -> Arc<dyn wrapper::Snapshot> {
+        Arc::new(Snapshot::new(self))
+    }
+}
+
 impl Server {
     /// The server called `name`. `options` are its own and those of the user; the password is in them.
     ///
@@ -58,7 +88,7 @@ impl Server {
         let mut config = Config::new();
         config
             .host(given.get("host").map_or("localhost", String::as_str))
-            .port(options::port(given)?)
+            .port(options::port(given, PORT)?)
             .connect_timeout(options::connect_timeout(given)?)
             .application_name("cohort")
             .ssl_mode(match encryption {
@@ -76,10 +106,6 @@ impl Server {
             config.password(password);
         }
         Ok(Self { name: name.to_owned(), config, tls: Tls::new(&encryption)?, idle: Mutex::default() })
-    }
-
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     /// A connection of one's own: one that somebody left, or a new one.
@@ -205,33 +231,5 @@ impl Drop for Connection {
             let _ = tokio::time::timeout(Duration::from_secs(5), cancel.cancel_query(tls)).await;
             drop(opened);
         });
-    }
-}
-
-/// The servers that are in use, so that queries share connections.
-#[derive(Default)]
-pub struct Servers(Mutex<HashMap<(i64, Options), Arc<Server>>>);
-
-impl fmt::Debug for Servers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Servers")
-    }
-}
-
-impl Servers {
-    /// The server of that number as the user whom the options name.
-    pub fn get(&self, server: i64, name: &str, options: Options) -> Result<Arc<Server>> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = known.get(&(server, options.clone())) {
-            return Ok(Arc::clone(found));
-        }
-        let fresh = Arc::new(Server::new(name, &options)?);
-        known.insert((server, options), Arc::clone(&fresh));
-        Ok(fresh)
-    }
-
-    /// Closes what is open to a server.
-    pub fn forget(&self, server: i64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), _| *of != server);
     }
 }

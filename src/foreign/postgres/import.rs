@@ -1,18 +1,11 @@
-//! What a foreign server has: its tables, views and their columns.
+//! What a PostgreSQL has: its tables, views and their columns.
 
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::foreign::definition::{Read, RemoteColumn, RemoteTable};
-use crate::foreign::server::Server;
-use crate::foreign::types::{Described, RemoteType};
-
-/// A table over there, and the columns of it that cannot be read here, with their types.
-#[derive(Debug)]
-pub struct Found {
-    pub table: RemoteTable,
-    pub unreadable: Vec<(String, String)>,
-}
+use crate::foreign::definition::{Found, Read, RemoteColumn, RemoteTable};
+use crate::foreign::postgres::server::Server;
+use crate::foreign::postgres::types::{Described, described};
 
 /// Every column of every table, view and foreign table of a schema; of partitioned tables the whole, not its parts. Domains
 /// are what they are made of.
@@ -70,7 +63,7 @@ pub async fn tables(server: &Arc<Server>, schema: &str) -> Result<Option<Vec<Fou
             });
         }
         let (Some(last), Some(column)) = (found.last_mut(), row.get::<_, Option<String>>(2)) else { continue };
-        let described = Described {
+        let column_type = Described {
             typmod: row.get(4),
             name: row.get(5),
             kind: row.get(6),
@@ -79,12 +72,12 @@ pub async fn tables(server: &Arc<Server>, schema: &str) -> Result<Option<Vec<Fou
             element_kind: row.get(9),
             element_schema: row.get(10),
         };
-        let read = match (described.is_compared_as_it_is(), row.get(11)) {
+        let read = match (column_type.is_compared_as_it_is(), row.get(11)) {
             (true, false) => Read::AsItIs,
             (true, true) => Read::Collated,
             (false, _) => Read::AsText,
         };
-        match RemoteType::described(&described) {
+        match described(&column_type) {
             Some(of) => last.table.columns.push(RemoteColumn { name: column.clone(), remote: column, of, read }),
             None => last.unreadable.push((column, row.get(3))),
         }

@@ -1,11 +1,14 @@
-//! One state of a foreign server for all scans of a query.
+//! One state of a PostgreSQL for all scans of a query.
 
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
 use crate::error::{Error, Kind, Result};
-use crate::foreign::server::{Connection, Server};
+use crate::foreign::postgres::reading::Reading;
+use crate::foreign::postgres::server::{Connection, Server};
+use crate::foreign::query::Query;
+use crate::foreign::wrapper::{self, Rows, Wanted};
 
 /// The state that the server was in when the first of several scans began. It is held open, in a transaction of its own, as
 /// long as the plan lives.
@@ -24,13 +27,16 @@ struct Holder {
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
+impl wrapper::Snapshot for Snapshot {
+    fn rows(self: Arc<Self>, query: Query, wanted: Wanted) -> Rows {
+        let server = Arc::clone(&self.server);
+        Reading::rows(server, query, Some(self), &wanted)
+    }
+}
+
 impl Snapshot {
     pub fn new(server: Arc<Server>) -> Self {
         Self { server, holder: OnceCell::new() }
-    }
-
-    pub fn is_of(&self, server: &Arc<Server>) -> bool {
-        Arc::ptr_eq(&self.server, server)
     }
 
     /// A connection in a transaction that sees this state.

@@ -10,16 +10,19 @@ mod changes;
 mod delta;
 mod delta_read;
 mod disk;
+mod encodings;
 mod external;
 mod files;
 mod history;
 mod models;
 mod numbered;
+mod parquet_file;
 mod roles;
 mod secrets;
 mod servers;
 mod store;
 mod table;
+mod threads;
 mod writer;
 
 pub use access::{
@@ -37,4 +40,5 @@ pub use roles::{RoleChange, check_role_name};
 pub use servers::{ForeignServer, ForeignServers, KeptOptions, NewForeignTable, ServerOptions, UserMapping};
 pub use store::{IfExists, Store};
 pub use table::{LakeTable, fill};
+pub use threads::pool;
 pub use writer::{Check, TableWriter};

@@ -21,8 +21,10 @@ use crate::engine::fitted::FittedModels;
 use crate::engine::foreign::Gateway;
 use crate::engine::lateral::Lateral;
 use crate::engine::login::{Connected, admitted};
+use crate::engine::pieces::Cuts;
 use crate::engine::relations::FunctionPlanner;
 use crate::engine::rights::{Rights, denied};
+use crate::engine::sorts::QuickSorts;
 use crate::engine::wildcards::Wildcards;
 use crate::engine::{
     Session, ages, arithmetic, barrier, bounded, empty_arrays, identity, literals, pg_catalog, pg_text,
@@ -181,6 +183,8 @@ fn base_state(
         .with_default_features()
         .with_analyzer_rules(rules)
         .with_optimizer_rule(Arc::new(Pushdown))
+        .with_physical_optimizer_rule(Arc::new(Cuts))
+        .with_physical_optimizer_rule(Arc::new(QuickSorts))
         .with_query_planner(Arc::new(barrier::Planner))
         .with_relation_planners(vec![Arc::new(functions), Arc::new(files)])
         .build();

@@ -30,7 +30,8 @@ async fn main() {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     println!("{cores} cores, load {}; medians of {RUNS} where several runs are cheap\n", load.trim());
     line("", "goal", "measured", "");
-    for (part, done) in [("demo shop", demo().await), ("Online Retail", online_retail().await)] {
+    let parts = [("demo shop", demo().await), ("Online Retail", online_retail().await), ("a file of orders", orders())];
+    for (part, done) in parts {
         if let Err(error) = done {
             println!("{part}: stopped: {}", told(&*error));
         }
@@ -160,6 +161,35 @@ fn clean_by_files(data: &Path) -> Outcome<()> {
         let seconds = command(data, &["sql", "-f", &file])?;
         told_only(&file, seconds, "s");
     }
+    Ok(())
+}
+
+/// A million orders of CSV into a table, by the program from its start to its end.
+fn orders() -> Outcome<()> {
+    const ORDERS: u64 = 1_000_000;
+    println!("a file of orders");
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("orders.csv");
+    let mut csv = String::from("order_id,customer_id,order_ts,amount,channel\n");
+    for order in 0..ORDERS {
+        // Without order, and the same every time (Knuth's multiplicative hash).
+        let mixed = order.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24;
+        let (customer, channel) = (mixed % 80_000, mixed % 7);
+        let (day, hour, minute) = (1 + mixed % 28, mixed % 24, mixed % 60);
+        let (francs, cents) = (5 + mixed % 500, mixed % 100);
+        csv += &format!(
+            "{order},{customer},2025-03-{day:02} {hour:02}:{minute:02}:00,{francs}.{cents:02},channel {channel}\n"
+        );
+    }
+    fs::write(&file, &csv)?;
+    let mut seconds = Vec::new();
+    for run in 0..RUNS {
+        let data = folder.path().join(format!("data{run}"));
+        seconds.push(command(&data, &["import", "orders", &file.to_string_lossy()])?);
+    }
+    let seconds = median(seconds);
+    told_only("import of a million orders", seconds, "s");
+    told_only("the same, of CSV a second", csv.len() as f64 / 1e6 / seconds, "MB");
     Ok(())
 }
 

@@ -18,7 +18,9 @@ use crate::engine::files::FilePlanner;
 use crate::engine::fitted::FittedModels;
 use crate::engine::foreign::Gateway;
 use crate::engine::lateral::Lateral;
+use crate::engine::pieces::Cuts;
 use crate::engine::relations::FunctionPlanner;
+use crate::engine::sorts::QuickSorts;
 use crate::engine::wildcards::Wildcards;
 use crate::engine::{
     ages, arithmetic, barrier, bounded, empty_arrays, identity, literals, pg_catalog, pg_text, privilege_functions,
@@ -81,6 +83,8 @@ impl Sight {
             .with_default_features()
             .with_analyzer_rules(rules)
             .with_optimizer_rule(Arc::new(Pushdown))
+            .with_physical_optimizer_rule(Arc::new(Cuts))
+            .with_physical_optimizer_rule(Arc::new(QuickSorts))
             .with_query_planner(Arc::new(barrier::Planner))
             .with_relation_planners(vec![Arc::new(functions), Arc::new(files)])
             .build();

@@ -269,10 +269,10 @@ fn part_file(index: usize, name: &str) -> String {
 fn write_part(path: &Path, rows: &RecordBatch) -> Result<()> {
     // Factors and weights hardly repeat, and hardly shrink; parts are read whole, so nobody asks for their bounds.
     let plain = |properties: WriterPropertiesBuilder| {
-        properties
+        Ok(properties
             .set_dictionary_enabled(false)
             .set_compression(Compression::UNCOMPRESSED)
-            .set_statistics_enabled(EnabledStatistics::None)
+            .set_statistics_enabled(EnabledStatistics::None))
     };
     let mut parquet = parquet_writer(File::create_new(path)?, &rows.schema(), plain)?;
     parquet.write(rows).map_err(not_written)?;

@@ -17,14 +17,12 @@ use datafusion::parquet::file::properties::{WriterProperties, WriterPropertiesBu
 use datafusion::physical_plan::PhysicalExpr;
 
 use super::disk::{Draft, fresh_name};
+use super::parquet_file::{ParquetFile, ROW_GROUP_BYTES, ROW_GROUP_ROWS};
 use crate::error::{Error, Kind, Result};
 
 /// A file is closed and the next begun at whichever comes first.
 const FILE_ROWS: u64 = 1 << 20;
 const FILE_BYTES: usize = 256 << 20;
-const ROW_GROUP_ROWS: usize = 1 << 17;
-/// Wide rows, such as embeddings, make smaller groups, so that a writer never holds much more than this in memory.
-const ROW_GROUP_BYTES: usize = 128 << 20;
 
 /// Takes rows for one table. Dropping it before a commit deletes what it wrote.
 #[derive(Debug)]
@@ -49,7 +47,7 @@ pub struct Check {
 #[derive(Debug)]
 struct OpenFile {
     // Dropped before the draft: a file is closed, then deleted.
-    parquet: ArrowWriter<File>,
+    parquet: ParquetFile,
     rows: u64,
     draft: Draft,
 }
@@ -95,18 +93,21 @@ impl TableWriter {
             return Ok(());
         }
         self.checks.iter().try_for_each(|check| check.on(&batch))?;
-        let mut file = match self.open.take() {
-            Some(file) => file,
-            None => OpenFile::create(&self.dir, &self.schema)?,
-        };
-        file.parquet.write(&batch).map_err(not_written)?;
-        file.rows += batch.num_rows() as u64;
-        self.rows += batch.num_rows() as u64;
-        let full =
-            file.rows >= FILE_ROWS || file.parquet.bytes_written() + file.parquet.in_progress_size() >= FILE_BYTES;
-        match full {
-            true => self.done.push(file.finish()?),
-            false => self.open = Some(file),
+        let mut at = 0;
+        while at < batch.num_rows() {
+            let mut file = match self.open.take() {
+                Some(file) => file,
+                None => OpenFile::create(&self.dir, &self.schema)?,
+            };
+            let rows = (batch.num_rows() - at).min((FILE_ROWS - file.rows) as usize);
+            file.parquet.write(&batch.slice(at, rows))?;
+            file.rows += rows as u64;
+            self.rows += rows as u64;
+            at += rows;
+            match file.rows >= FILE_ROWS || file.parquet.bytes() >= FILE_BYTES {
+                true => self.done.push(file.finish()?),
+                false => self.open = Some(file),
+            }
         }
         Ok(())
     }
@@ -149,12 +150,11 @@ impl OpenFile {
         let path = dir.join(fresh_name()).with_extension("parquet");
         let file = File::create_new(&path)?;
         let draft = Draft::new(path);
-        let parquet = parquet_writer(file, schema, |properties| properties)?;
-        Ok(Self { parquet, rows: 0, draft })
+        Ok(Self { parquet: ParquetFile::new(file, schema), rows: 0, draft })
     }
 
     fn finish(self) -> Result<NewFile> {
-        let file = self.parquet.into_inner().map_err(not_written)?;
+        let file = self.parquet.finish()?;
         file.sync_all()?;
         Ok(NewFile { draft: self.draft, rows: self.rows, bytes: file.metadata()?.len() })
     }
@@ -165,13 +165,18 @@ impl OpenFile {
 pub(super) fn parquet_writer(
     file: File,
     schema: &SchemaRef,
-    special: impl Fn(WriterPropertiesBuilder) -> WriterPropertiesBuilder,
+    special: impl FnOnce(WriterPropertiesBuilder) -> Result<WriterPropertiesBuilder>,
 ) -> Result<ArrowWriter<File>> {
     let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(not_written)?))
+        .set_compression(zstd()?)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES));
-    ArrowWriter::try_new(file, Arc::clone(schema), Some(special(properties).build())).map_err(not_written)
+    ArrowWriter::try_new(file, Arc::clone(schema), Some(special(properties)?.build())).map_err(not_written)
+}
+
+/// At its quickest, which makes files hardly larger.
+pub(super) fn zstd() -> Result<Compression> {
+    Ok(Compression::ZSTD(ZstdLevel::try_new(1).map_err(not_written)?))
 }
 
 /// What kept rows from being written, told apart by what the user can do.
@@ -276,10 +281,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let one = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false)]));
         let mut writer = TableWriter::new(dir.path().to_owned(), one).unwrap();
-        let half = Int64Array::from_iter_values(0..(FILE_ROWS / 2) as i64);
-        let half = RecordBatch::try_from_iter([("id", Arc::new(half) as _)]).unwrap();
-        for _ in 0..3 {
-            writer.write(&half).unwrap();
+        let most = Int64Array::from_iter_values(0..(FILE_ROWS / 4 * 3) as i64);
+        let most = RecordBatch::try_from_iter([("id", Arc::new(most) as _)]).unwrap();
+        for _ in 0..2 {
+            writer.write(&most).unwrap();
         }
         let files = writer.into_files().unwrap();
         assert_eq!(files.iter().map(|file| file.rows).collect::<Vec<_>>(), [FILE_ROWS, FILE_ROWS / 2]);

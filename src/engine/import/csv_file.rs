@@ -4,32 +4,26 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use csv::{ByteRecord, Reader, ReaderBuilder};
-use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, StringArray, StringBuilder};
-use datafusion::arrow::array::{Date32Array, TimestampMicrosecondArray};
-use datafusion::arrow::compute::{CastOptions, cast_with_options, filter_record_batch};
+use csv::ByteRecord;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
-use tokio::sync::mpsc;
+use rayon::ThreadPool;
+use tokio::sync::{mpsc, oneshot};
 
+use super::blocks::{BLOCK, Blocks};
+use super::columns::Wanted;
+use super::fields::Fields;
 use super::guess::Guess;
-use super::moments::{DateOrder, Written};
+use super::moments::DateOrder;
+use super::records::{Records, Texts, lines};
 use super::rejects::Reject;
 use crate::error::{Error, Kind, Result};
-use crate::frame::sql_name;
+use crate::storage::pool;
 
 /// Records that types are read from; more where the order of dates is not told by them.
 const RECORDS_TO_INFER: u64 = 100_000;
-/// A batch is full at whichever comes first.
-const BATCH_ROWS: usize = 16 * 1024;
-const BATCH_BYTES: usize = 16 << 20;
-/// How many batches wait to be written.
-const BATCHES_AHEAD: usize = 2;
-/// A record that does not end, for want of a quote, would take the rest of the file into memory.
-const MAX_RECORD: u64 = 64 << 20;
 
 /// A file, how it is written, and what its columns are.
 #[derive(Debug, Clone)]
@@ -37,6 +31,9 @@ pub(super) struct CsvFile {
     path: Arc<Path>,
     compression: FileCompressionType,
     delimiter: u8,
+    /// Where, in bytes, the records begin, behind the one that names the columns; and the line they begin on.
+    first_record: u64,
+    first_line: u64,
     pub(super) names: Vec<String>,
     guesses: Vec<Guess>,
 }
@@ -48,8 +45,16 @@ impl CsvFile {
             Some(delimiter) => delimiter,
             None => told_by(&first_line(path, compression)?),
         };
-        let mut file = Self { path: Arc::from(path), compression, delimiter, names: Vec::new(), guesses: Vec::new() };
-        let mut records = file.records()?;
+        let mut file = Self {
+            path: Arc::from(path),
+            compression,
+            delimiter,
+            first_record: 0,
+            first_line: 1,
+            names: Vec::new(),
+            guesses: Vec::new(),
+        };
+        let mut records = Records::of(file.bytes()?, delimiter);
         let mut record = ByteRecord::new();
         if !records.next(&mut record)? {
             return Err(Error::invalid("the file is empty").hint("the first line must name the columns"));
@@ -66,6 +71,7 @@ impl CsvFile {
             )
             .hint("rename one of them in the file"));
         }
+        (file.first_record, file.first_line) = records.position();
         file.guesses = vec![Guess::default(); file.names.len()];
         let mut n_records = 0;
         while (n_records < RECORDS_TO_INFER || file.guesses.iter().any(Guess::is_undecided))
@@ -101,47 +107,39 @@ impl CsvFile {
             let order = is_moment.then(|| self.guesses[place].order(field.name(), told)).transpose()?;
             wanted.push(Wanted { place, field: Arc::clone(field), order });
         }
-        let (batches, arriving) = mpsc::channel(BATCHES_AHEAD);
-        let file = self.clone();
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = file.read(&batches) {
-                // Nobody to hear it: the import has failed for another reason.
-                let _ = batches.blocking_send(Err(error));
-            }
-        });
-        Ok(CsvRows { arriving, wanted, schema: Arc::clone(columns) })
+        // NULLs are refused by the line they stand on, or else by the writer.
+        let nullable = columns.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+        let schema = Arc::new(Schema::new(nullable.collect::<Vec<_>>()));
+        CsvRows::start(self.clone(), Arc::new(Target { wanted, schema }))
     }
 
-    /// Reads all records behind the first, for a thread that may block.
-    fn read(&self, batches: &mpsc::Sender<Result<Texts>>) -> Result<()> {
-        let mut records = self.records()?;
-        let mut record = ByteRecord::new();
-        records.next(&mut record)?;
-        let mut texts = Texts::new(self.names.len());
-        while records.next(&mut record)? {
-            texts.push(&record);
-            if texts.is_full() {
-                let full = std::mem::replace(&mut texts, Texts::new(self.names.len()));
-                if batches.blocking_send(Ok(full)).is_err() {
-                    return Ok(());
-                }
+    /// Cuts what comes after the first line into blocks and has them read, for a thread that may block.
+    fn cut(
+        &self,
+        pool: &'static ThreadPool,
+        target: &Arc<Target>,
+        pieces: &mpsc::Sender<Result<Pending>>,
+    ) -> Result<()> {
+        let mut file = self.bytes()?;
+        io::copy(&mut file.by_ref().take(self.first_record), &mut io::sink())?;
+        let mut blocks = Blocks::new(file, self.delimiter, BLOCK);
+        let (delimiter, n_columns) = (self.delimiter, self.names.len());
+        while let Some(block) = blocks.next()? {
+            let (done, pending) = oneshot::channel();
+            if pieces.blocking_send(Ok(pending)).is_err() {
+                return Ok(());
             }
+            let target = Arc::clone(target);
+            pool.spawn(move || {
+                let _ = done.send(target.read(&block, delimiter, n_columns));
+            });
         }
-        let _ = batches.blocking_send(Ok(texts));
         Ok(())
     }
 
-    fn records(&self) -> Result<Records> {
-        let left = Arc::new(AtomicU64::new(MAX_RECORD));
-        let file = self.compression.convert_read(File::open(&self.path)?)?;
-        let file: Box<dyn Read + Send> = Box::new(Bounded { file, left: Arc::clone(&left) });
-        let reader = ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .delimiter(self.delimiter)
-            .buffer_capacity(1 << 17)
-            .from_reader(file);
-        Ok(Records { reader, left })
+    /// From its first byte.
+    fn bytes(&self) -> Result<Box<dyn Read + Send>> {
+        Ok(self.compression.convert_read(File::open(&self.path)?)?)
     }
 }
 
@@ -176,194 +174,254 @@ fn told_by(line: &[u8]) -> u8 {
     counts.iter().rev().max_by_key(|(_, count)| *count).map_or(b',', |(delimiter, _)| *delimiter)
 }
 
-/// The records of a file, one after the other.
-struct Records {
-    reader: Reader<Box<dyn Read + Send>>,
-    left: Arc<AtomicU64>,
-}
-
-impl Records {
-    /// `false` at the end of the file.
-    fn next(&mut self, record: &mut ByteRecord) -> Result<bool> {
-        self.left.store(MAX_RECORD, Ordering::Relaxed);
-        self.reader.read_byte_record(record).map_err(|error| match error.into_kind() {
-            csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                let message = format!("a record is larger than {} MB", MAX_RECORD >> 20);
-                Error::new(Kind::LimitExceeded, message).hint("a quote that is not closed may be the reason")
-            }
-            csv::ErrorKind::Io(error) => error.into(),
-            other => Error::new(Kind::InvalidFile, format!("the file cannot be read as CSV: {other:?}")),
-        })
-    }
-}
-
-/// A file that ends in an error when one record takes too much of it.
-struct Bounded {
-    file: Box<dyn Read + Send>,
-    left: Arc<AtomicU64>,
-}
-
-impl Read for Bounded {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read(buffer)?;
-        let left = self.left.load(Ordering::Relaxed);
-        self.left.store(left.saturating_sub(n as u64), Ordering::Relaxed);
-        if left == 0 && n > 0 { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(n) }
-    }
-}
-
-/// Records on their way, column by column; an empty field is NULL.
-struct Texts {
-    columns: Vec<StringBuilder>,
-    lines: Vec<u64>,
-    bytes: usize,
-    /// Records that are no rows, whatever the columns are.
-    rejects: Vec<Reject>,
-}
-
-impl Texts {
-    fn new(n_columns: usize) -> Self {
-        let columns = (0..n_columns).map(|_| StringBuilder::new()).collect();
-        Self { columns, lines: Vec::new(), bytes: 0, rejects: Vec::new() }
-    }
-
-    fn is_full(&self) -> bool {
-        self.lines.len() + self.rejects.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES
-    }
-
-    fn push(&mut self, record: &ByteRecord) {
-        let line = record.position().map_or(0, csv::Position::line);
-        self.bytes += record.as_slice().len();
-        let n_columns = self.columns.len();
-        let reason = match std::str::from_utf8(record.as_slice()) {
-            _ if record.len() != n_columns => format!("{} fields where the first line has {n_columns}", record.len()),
-            Ok(text) if (0..n_columns).all(|at| field(text, record, at).is_some()) => {
-                for (at, column) in self.columns.iter_mut().enumerate() {
-                    column.append_option(field(text, record, at).filter(|value| !value.is_empty()));
-                }
-                self.lines.push(line);
-                return;
-            }
-            _ => "the line is not UTF-8".to_owned(),
-        };
-        let fields = record.iter().map(String::from_utf8_lossy);
-        self.rejects.push(Reject { line, reason, text: written(fields) });
-    }
-}
-
-/// A field of a record whose fields, one behind the other, are that text; `None` where it would begin or end inside a
-/// letter.
-fn field<'a>(text: &'a str, record: &ByteRecord, at: usize) -> Option<&'a str> {
-    text.get(record.range(at)?)
-}
-
-/// Fields as a line of CSV.
-fn written(fields: impl Iterator<Item = impl AsRef<str>>) -> String {
-    let quoted = |field: &str| match field.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
-        false => field.to_owned(),
-    };
-    fields.map(|field| quoted(field.as_ref())).collect::<Vec<_>>().join(",")
-}
-
-/// A column of the table and where the file has it.
-struct Wanted {
-    place: usize,
-    field: Arc<Field>,
-    /// Of dates and moments.
-    order: Option<DateOrder>,
-}
-
-/// A file's rows as they come.
-pub(super) struct CsvRows {
-    arriving: mpsc::Receiver<Result<Texts>>,
+/// The table that the rows are for.
+#[derive(Debug)]
+struct Target {
     wanted: Vec<Wanted>,
     schema: SchemaRef,
 }
 
-impl CsvRows {
-    /// The next rows, and the records before the end of them that are none. `None` at the end of the file.
-    pub(super) async fn next(&mut self) -> Option<Result<(RecordBatch, Vec<Reject>)>> {
-        let texts = self.arriving.recv().await?;
-        Some(texts.and_then(|texts| self.typed(texts)))
+impl Target {
+    /// The rows of a block of records, whose fields are so many.
+    fn read(&self, block: &[u8], delimiter: u8, n_columns: usize) -> Result<Piece> {
+        let (rows, rejects) = match self.quick(block, delimiter, n_columns)? {
+            Some(rows) => (rows, Vec::new()),
+            None => Texts::of(block, delimiter, n_columns)?.typed(&self.wanted, Arc::clone(&self.schema))?,
+        };
+        Ok(Piece { rows, rejects, lines: lines(block) })
     }
 
-    fn typed(&self, mut texts: Texts) -> Result<(RecordBatch, Vec<Reject>)> {
-        let of_file: Vec<StringArray> = texts.columns.iter_mut().map(StringBuilder::finish).collect();
-        let mut reasons: Vec<Option<String>> = vec![None; texts.lines.len()];
+    /// The rows of a block where every record is one.
+    fn quick(&self, block: &[u8], delimiter: u8, n_columns: usize) -> Result<Option<RecordBatch>> {
+        let fields = std::str::from_utf8(block).ok().and_then(|text| Fields::of(text, delimiter, n_columns));
+        let Some(fields) = fields else { return Ok(None) };
         let mut columns = Vec::with_capacity(self.wanted.len());
         for wanted in &self.wanted {
-            let column = wanted.read(&of_file[wanted.place])?;
-            if column.null_count() > of_file[wanted.place].null_count() || !wanted.field.is_nullable() {
-                for (row, reason) in reasons.iter_mut().enumerate().filter(|(row, _)| column.is_null(*row)) {
-                    if reason.is_none() {
-                        *reason = wanted.refusal(&of_file[wanted.place], row);
-                    }
+            match wanted.quick(&fields)? {
+                Some(column) => columns.push(column),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(RecordBatch::try_new(Arc::clone(&self.schema), columns)?))
+    }
+}
+
+/// What a block has become.
+struct Piece {
+    rows: RecordBatch,
+    /// Records that are no rows; their lines are counted from the block's first, which is 0.
+    rejects: Vec<Reject>,
+    /// How many lines end in it.
+    lines: u64,
+}
+
+/// A block that is being read.
+type Pending = oneshot::Receiver<Result<Piece>>;
+
+/// A file's rows as they come: blocks are read side by side, and given in their order.
+pub(super) struct CsvRows {
+    arriving: mpsc::Receiver<Result<Pending>>,
+    /// The line on which the next block begins.
+    line: u64,
+}
+
+impl CsvRows {
+    fn start(file: CsvFile, target: Arc<Target>) -> Result<Self> {
+        let pool = pool()?;
+        // One block a thread, and one more that waits for it.
+        let (blocks, arriving) = mpsc::channel(2 * pool.current_num_threads());
+        let line = file.first_line;
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = file.cut(pool, &target, &blocks) {
+                // Nobody to hear it: the import has failed for another reason.
+                let _ = blocks.blocking_send(Err(error));
+            }
+        });
+        Ok(Self { arriving, line })
+    }
+
+    /// The next rows, and the records before the end of them that are none. `None` at the end of the file.
+    pub(super) async fn next(&mut self) -> Option<Result<(RecordBatch, Vec<Reject>)>> {
+        let pending = match self.arriving.recv().await? {
+            Ok(pending) => pending,
+            Err(error) => return Some(Err(error)),
+        };
+        let piece = pending.await.unwrap_or_else(|_| Err(Error::internal("reading a block of the file panicked")));
+        Some(piece.map(|mut piece| {
+            piece.rejects.iter_mut().for_each(|reject| reject.line += self.line);
+            self.line += piece.lines;
+            (piece.rows, piece.rejects)
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{Array, ArrayRef, StringArray};
+    use datafusion::arrow::compute::{concat, concat_batches};
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::engine::import::records::written;
+
+    /// A table of a column that must not be NULL, one of text and one of the type given.
+    fn target(data_type: DataType) -> Target {
+        let order = matches!(data_type, DataType::Date32 | DataType::Timestamp(..)).then_some(DateOrder::DayFirst);
+        let columns = [("a", DataType::Int64, false), ("b", DataType::Utf8, true), ("c", data_type, true)];
+        let wanted = columns.into_iter().enumerate().map(|(place, (name, data_type, nullable))| Wanted {
+            place,
+            field: Arc::new(Field::new(name, data_type, nullable)),
+            order: order.filter(|_| place == 2),
+        });
+        let wanted: Vec<Wanted> = wanted.collect();
+        let fields = wanted.iter().map(|wanted| wanted.field.as_ref().clone().with_nullable(true));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        Target { wanted, schema }
+    }
+
+    /// The rows and rejects of records, read in blocks of about that size.
+    fn in_blocks(target: &Target, file: &[u8], size: usize) -> (RecordBatch, Vec<Reject>) {
+        let mut blocks = Blocks::new(file, b',', size);
+        let (mut rows, mut rejects, mut line) =
+            (vec![RecordBatch::new_empty(Arc::clone(&target.schema))], Vec::new(), 1);
+        while let Some(block) = blocks.next().unwrap() {
+            let piece = target.read(&block, b',', 3).unwrap();
+            rows.push(piece.rows);
+            rejects.extend(piece.rejects.into_iter().map(|reject| Reject { line: reject.line + line, ..reject }));
+            line += piece.lines;
+        }
+        (concat_batches(&target.schema, &rows).unwrap(), rejects)
+    }
+
+    /// The same, one record and one value after the other.
+    fn one_by_one(target: &Target, file: &[u8]) -> (RecordBatch, Vec<Reject>) {
+        // An empty line keeps a mark of UTF-8 from being taken off.
+        let file = [b"\n", file].concat();
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(file.as_slice());
+        let mut columns: Vec<Vec<ArrayRef>> = target
+            .schema
+            .fields()
+            .iter()
+            .map(|field| vec![datafusion::arrow::array::new_empty_array(field.data_type())])
+            .collect();
+        let mut rejects = Vec::new();
+        for record in reader.byte_records() {
+            let record = record.unwrap();
+            let mut start = record.position().unwrap().byte() as usize;
+            start += file[start..].iter().take_while(|byte| **byte == b'\n' || **byte == b'\r').count();
+            let line = file[..start].iter().filter(|byte| **byte == b'\n').count() as u64;
+            let mut refuse = |reason: String| {
+                let text = written(record.iter().map(String::from_utf8_lossy));
+                rejects.push(Reject { line, reason, text });
+            };
+            if record.len() != 3 {
+                refuse(format!("{} fields where the first line has 3", record.len()));
+                continue;
+            }
+            let Ok(fields) = record.iter().map(std::str::from_utf8).collect::<std::result::Result<Vec<_>, _>>() else {
+                refuse("the line is not UTF-8".to_owned());
+                continue;
+            };
+            let texts =
+                fields.iter().map(|field| StringArray::from(vec![Some(*field).filter(|text| !text.is_empty())]));
+            let texts: Vec<StringArray> = texts.collect();
+            let values =
+                target.wanted.iter().map(|wanted| wanted.read(&texts[wanted.place]).unwrap()).collect::<Vec<_>>();
+            let refusal = target.wanted.iter().zip(&values).find_map(|(wanted, value)| {
+                if value.is_null(0) { wanted.refusal(&texts[wanted.place], 0) } else { None }
+            });
+            match refusal {
+                Some(reason) => refuse(reason),
+                None => columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value)),
+            }
+        }
+        let columns = columns.iter().map(|values| {
+            let values: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
+            concat(&values).unwrap()
+        });
+        (RecordBatch::try_new(Arc::clone(&target.schema), columns.collect()).unwrap(), rejects)
+    }
+
+    fn a_type() -> impl Strategy<Value = DataType> {
+        let moment = |zone: Option<&str>| DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into));
+        select(vec![
+            DataType::Float64,
+            DataType::Boolean,
+            DataType::Date32,
+            moment(None),
+            moment(Some("UTC")),
+            DataType::Int32,
+            DataType::Decimal128(10, 2),
+            DataType::Utf8,
+        ])
+    }
+
+    fn a_field() -> impl Strategy<Value = Vec<u8>> {
+        let values: Vec<&[u8]> = vec![
+            b"",
+            b"1",
+            b"-20",
+            b"007",
+            b"2.5",
+            b"-0",
+            b".5",
+            b"1e3",
+            b"123456789012345678901",
+            b" 7 ",
+            b"  ",
+            b"true",
+            b"F",
+            b"2026-03-01",
+            b"2026-02-30",
+            b"2026-03-01 14:30:05",
+            b"2026-03-01T14:30:05.25Z",
+            b"01/03/2026 2:30 PM",
+            b"\"\"",
+            b"\"a,b\"",
+            b"\"a\nb\"",
+            b"\"a\r\n\"\"b\"\"\"",
+            b"\"q\"r",
+            b"x\"y",
+            b"\"12\"",
+            "\u{fc}\u{1f600}".as_bytes(),
+            b"\xef\xbb\xbf",
+            b"NULL",
+            b"\xe9",
+        ];
+        prop_oneof![
+            8 => select(vec![&b"1"[..], b"22", b"-3"]).prop_map(<[u8]>::to_vec),
+            8 => select(values).prop_map(<[u8]>::to_vec),
+            1 => proptest::collection::vec(select(b"a1,\"\r\n \xff\xc3\xa9".to_vec()), 0..4),
+        ]
+    }
+
+    fn a_file() -> impl Strategy<Value = Vec<u8>> {
+        let ends = select(vec![&b"\n"[..], b"\n", b"\r\n", b"\r\n", b"\r", b"\n\n"]);
+        let fields =
+            prop_oneof![9 => 3..4_usize, 1 => 1..5_usize].prop_flat_map(|n| proptest::collection::vec(a_field(), n));
+        let lines = proptest::collection::vec((fields, ends), 0..12);
+        (lines, any::<bool>()).prop_map(|(lines, cut)| {
+            let mut file = Vec::new();
+            let n_lines = lines.len();
+            for (n, (fields, end)) in lines.into_iter().enumerate() {
+                file.extend(fields.join(&b','));
+                if !cut || n + 1 < n_lines {
+                    file.extend(end);
                 }
             }
-            columns.push(column);
-        }
-        let nullable = self.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
-        let batch = RecordBatch::try_new(Arc::new(Schema::new(nullable.collect::<Vec<_>>())), columns)?;
-        if reasons.iter().all(Option::is_none) {
-            return Ok((batch, texts.rejects));
-        }
-        let good: BooleanArray = reasons.iter().map(|reason| Some(reason.is_none())).collect();
-        let batch = filter_record_batch(&batch, &good)?;
-        let mut rejects = texts.rejects;
-        for (row, reason) in reasons.into_iter().enumerate() {
-            if let Some(reason) = reason {
-                let fields = of_file.iter().map(|column| if column.is_valid(row) { column.value(row) } else { "" });
-                rejects.push(Reject { line: texts.lines[row], reason, text: written(fields) });
-            }
-        }
-        rejects.sort_by_key(|reject| reject.line);
-        Ok((batch, rejects))
-    }
-}
-
-impl Wanted {
-    /// The column in its type; what cannot be read as one is NULL.
-    fn read(&self, texts: &StringArray) -> Result<ArrayRef> {
-        let data_type = self.field.data_type();
-        let lenient = CastOptions { safe: true, ..Default::default() };
-        let written = |order| texts.iter().map(move |text| Some((Written::read(text?.trim())?, order)));
-        match (data_type, self.order) {
-            (data_type, _) if data_type.is_string() => Ok(cast_with_options(texts, data_type, &lenient)?),
-            (DataType::Date32, Some(order)) => {
-                // A moment within a day is no date, and would be cut down to one.
-                let days = written(order).map(|read| {
-                    let (written, order) = read.filter(|(written, _)| !written.has_time())?;
-                    Some(written.date(order)?.signed_duration_since(chrono::NaiveDate::default()).num_days() as i32)
-                });
-                Ok(Arc::new(days.collect::<Date32Array>()))
-            }
-            (DataType::Timestamp(_, zone), Some(order)) => {
-                let micros = written(order).map(|read| read.and_then(|(written, order)| written.microseconds(order)));
-                Ok(Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone_opt(zone.clone())))
-            }
-            _ => {
-                let trimmed = match texts.iter().flatten().any(|text| text.trim().len() < text.len()) {
-                    true => Arc::new(texts.iter().map(|text| text.and_then(not_blank)).collect::<StringArray>()),
-                    false => Arc::new(texts.clone()) as ArrayRef,
-                };
-                Ok(cast_with_options(&trimmed, data_type, &lenient)?)
-            }
-        }
+            file
+        })
     }
 
-    /// Why a NULL of the column stands where it must not; `None`: it may.
-    fn refusal(&self, texts: &StringArray, row: usize) -> Option<String> {
-        let (name, wanted) = (self.field.name(), sql_name(self.field.data_type()));
-        match texts.is_valid(row).then(|| texts.value(row)).and_then(not_blank) {
-            Some(text) => Some(format!("column \"{name}\": invalid input syntax for type {wanted}: \"{text}\"")),
-            None if self.field.is_nullable() => None,
-            None => Some(format!("column \"{name}\": null value violates not-null constraint")),
+    proptest! {
+        #[test]
+        fn blocks_make_the_rows_that_records_one_by_one_make(file in a_file(), size in 1..200_usize, data_type in a_type()) {
+            let target = target(data_type);
+            let (rows, rejects) = in_blocks(&target, &file, size);
+            let (expected, refused) = one_by_one(&target, &file);
+            prop_assert_eq!(rows, expected);
+            prop_assert_eq!(rejects, refused);
         }
     }
-}
-
-/// What is written of a value that is no text; blanks are nothing.
-fn not_blank(text: &str) -> Option<&str> {
-    Some(text.trim()).filter(|text| !text.is_empty())
 }

@@ -1,9 +1,14 @@
 //! Files and generated rows into tables.
 
+mod blocks;
+mod columns;
 mod csv_file;
+mod fields;
 mod guess;
 mod moments;
+mod records;
 mod rejects;
+mod values;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -84,9 +89,10 @@ impl Import {
             Some(RelationKind::Table(id)) if !self.replace => Some(*id),
             _ => None,
         };
+        let mut opened = None;
         let columns = match &there {
             Some(relation) if !self.replace => Arc::clone(&relation.columns),
-            _ => Source::open(&session.context, first).await?.columns(),
+            _ => opened.insert(Source::open(&session.context, first).await?).columns(),
         };
         let mut writer = store.writer(Arc::clone(&columns))?;
         if let (Some(relation), Some(_)) = (&there, table) {
@@ -95,7 +101,12 @@ impl Import {
         let mut rejects = Rejects::new(&store, &name.schema, &name.table);
         for file in &self.files {
             let load = Load { file, columns: &columns, run, progress };
-            match Source::open(&session.context, file).await? {
+            // The first is open already where its columns were wanted.
+            let source = match opened.take() {
+                Some(source) => source,
+                None => Source::open(&session.context, file).await?,
+            };
+            match source {
                 Source::Csv(csv) => self.load_csv(&load, &csv, &mut writer, &mut rejects).await,
                 Source::Frame(frame) => load_frame(&load, frame, &mut writer).await,
             }

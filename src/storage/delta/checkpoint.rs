@@ -30,7 +30,7 @@ pub(super) fn write(log: &Path, relation: &Relation, columns: &Schema, version: 
     }));
     let batch = batch(&rows)?;
     let draft = log.join(format!("{version:020}.draft"));
-    let mut parquet = parquet_writer(File::create(&draft)?, &batch.schema(), |properties| properties)?;
+    let mut parquet = parquet_writer(File::create(&draft)?, &batch.schema(), Ok)?;
     parquet.write(&batch).map_err(not_written)?;
     parquet.close().map_err(not_written)?;
     fs::rename(&draft, log.join(file_name(version, "checkpoint.parquet")))?;

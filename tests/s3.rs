@@ -10,6 +10,7 @@ use cohort::server::Server;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::store::{KEY, OPEN, REGION, SECRET, Store};
+use crate::process::Process;
 use crate::server::{Connection, TestServer, config, eventually};
 
 /// The rows as text: columns with commas between them, rows with spaces.
@@ -46,8 +47,8 @@ fn environment(name: &str) -> Option<String> {
     })
 }
 
-/// A server on data that outlives it.
-async fn serve(data: &Path, environment: fn(&str) -> Option<String>) -> (Connection, DropGuard) {
+/// A server that is started in that environment.
+async fn serve(data: &Path) -> (Connection, DropGuard) {
     let config = cohort::engine::Config { environment, ..config(data) };
     let server = Server::bind(Engine::open(&config).unwrap(), TestServer::options()).await.unwrap();
     let (address, shutdown) = (server.local_addr(), CancellationToken::new());
@@ -98,7 +99,7 @@ async fn what_is_written_by_copy_is_read_back() {
     let store = Store::start().await;
     let data = tempfile::tempdir().unwrap();
     ENDPOINT.set(format!("http://{}", store.address)).unwrap();
-    let (connection, _serving) = serve(data.path(), environment).await;
+    let (connection, _serving) = serve(data.path()).await;
     let all = "SELECT value AS n, value % 7 AS week_day, 'name ' || value AS name FROM generate_series(1, 5000)";
     for format in ["parquet", "json", "arrow", "csv"] {
         let header = if format == "csv" { " WITH (HEADER)" } else { "" };
@@ -142,18 +143,19 @@ async fn a_table_outlives_the_server_and_its_secret_is_nowhere() {
     let store = Store::start().await;
     store.put("shop/a.csv", "id\n1\n2\n");
     let data = tempfile::tempdir().unwrap();
-    let (connection, serving) = serve(data.path(), |_| None).await;
+    let process = Process::serve(data.path());
+    let connection = process.connect().await;
     connection.run(&create(&store, "t", "CSV", "shop/a.csv")).await;
     let views = "SELECT ftoptions FROM pg_foreign_table";
     let shown = rows(&connection, views).await;
     assert!(shown.contains(KEY) && !shown.contains(SECRET), "{shown}");
-    drop((connection, serving));
+    process.kill();
     for file in ["catalog.db", "catalog.db-wal"] {
         let bytes = std::fs::read(data.path().join(file)).unwrap_or_default();
         assert!(!bytes.windows(SECRET.len()).any(|some| some == SECRET.as_bytes()), "{file}");
     }
-    eventually(|| async { Engine::open(&config(data.path())).is_ok() }).await;
-    let (connection, _serving) = serve(data.path(), |_| None).await;
+    let process = Process::serve(data.path());
+    let connection = process.connect().await;
     assert_eq!(rows(&connection, "SELECT sum(id) FROM t").await, "3");
     connection.run("ALTER TABLE t RENAME TO u").await;
     assert_eq!(rows(&connection, "SELECT sum(id) FROM u").await, "3");

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProvider, SchemaProvider, TableProvider};
@@ -12,6 +12,7 @@ use datafusion::execution::session_state::SessionState;
 use crate::engine::foreign::Gateway;
 use crate::engine::guarded::{Behind, Guarded};
 use crate::engine::rules;
+use crate::engine::sight::KeptPlanner;
 use crate::engine::statement::parse_sql;
 use crate::engine::system_tables::SystemTables;
 use crate::engine::versions::Wanted;
@@ -28,7 +29,7 @@ pub struct Catalogs {
 
 impl Catalogs {
     /// `planner` plans the queries that are kept: of views and of models. It is set when all functions are registered.
-    pub fn new(store: Arc<Store>, gateway: Arc<Gateway>, planner: Arc<OnceLock<SessionState>>) -> Self {
+    pub fn new(store: Arc<Store>, gateway: Arc<Gateway>, planner: Arc<KeptPlanner>) -> Self {
         let system = Arc::new(SystemTables::new(Arc::clone(&store)));
         let extra = MemoryCatalogProvider::new();
         Self { catalog: Arc::new(Catalog { store, system, extra, gateway, planner }) }
@@ -61,7 +62,7 @@ struct Catalog {
     /// Schemas that are registered rather than stored: `pg_catalog`.
     extra: MemoryCatalogProvider,
     gateway: Arc<Gateway>,
-    planner: Arc<OnceLock<SessionState>>,
+    planner: Arc<KeptPlanner>,
 }
 
 impl Debug for Catalog {
@@ -110,7 +111,7 @@ struct Schema {
     name: String,
     store: Arc<Store>,
     gateway: Arc<Gateway>,
-    planner: Arc<OnceLock<SessionState>>,
+    planner: Arc<KeptPlanner>,
 }
 
 impl Debug for Schema {
@@ -125,11 +126,11 @@ impl Schema {
         let mut defaults = HashMap::new();
         let behind = match &relation.kind {
             RelationKind::Table(_) => {
-                defaults = rules::defaults(self.planner()?, &relation)?;
+                defaults = rules::defaults(&*self.planner.get()?, &relation)?;
                 Behind::Table(Arc::new(LakeTable::new(Arc::clone(&self.store), relation.clone())?))
             }
             RelationKind::View { sql } => {
-                let plan = Box::new(self.planner()?.statement_to_plan(parse_sql(sql)?).await?);
+                let plan = Box::new(self.planner.get()?.statement_to_plan(parse_sql(sql)?).await?);
                 Behind::View { sql: sql.clone(), columns: Arc::clone(plan.schema().inner()), plan }
             }
             RelationKind::External(external) => match &external.foreign {
@@ -141,10 +142,6 @@ impl Schema {
             },
         };
         Ok(Arc::new(Guarded { relation, found_by: found_by.to_owned(), behind, defaults }))
-    }
-
-    fn planner(&self) -> Result<&SessionState> {
-        self.planner.get().ok_or_else(|| Error::internal("a relation was read before the start"))
     }
 
     /// The same with its rows' numbers, for whoever may change them.

@@ -114,6 +114,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        self.sight.close();
         // A runtime may not block on its threads inside another runtime's task.
         if let Some(work) = self.work.take() {
             work.shutdown_background();

@@ -3,7 +3,7 @@
 use std::fmt::{self, Debug};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::provider_as_source;
@@ -17,6 +17,7 @@ use datafusion::sql::sqlparser::ast::{Ident, ObjectName, TableAlias, TableFactor
 use crate::engine::guarded::GuardedFiles;
 use crate::engine::identity::Identity;
 use crate::engine::rights::Rights;
+use crate::engine::sight::KeptPlanner;
 use crate::engine::work::not_in_the_way;
 use crate::error::{Error, Kind, Result};
 use crate::storage::{DeltaTable, External, FilesTable, Format, Home, Store, absolute, infer, is_s3};
@@ -25,11 +26,11 @@ use crate::storage::{DeltaTable, External, FilesTable, Format, Home, Store, abso
 pub struct FilePlanner {
     store: Arc<Store>,
     /// Opens files, and plans what is kept.
-    kept: Arc<OnceLock<SessionState>>,
+    kept: Arc<KeptPlanner>,
 }
 
 impl FilePlanner {
-    pub fn new(store: Arc<Store>, kept: Arc<OnceLock<SessionState>>) -> Self {
+    pub fn new(store: Arc<Store>, kept: Arc<KeptPlanner>) -> Self {
         Self { store, kept }
     }
 }
@@ -57,8 +58,8 @@ impl RelationPlanner for FilePlanner {
         if let Some(identity) = context.context_provider().options().extensions.get::<Identity>() {
             Rights::of(&self.store, &self.kept, identity.current_role)?.must_read_files()?;
         }
-        let state = self.kept.get().ok_or_else(|| Error::internal("a file was read before the start"))?;
-        let table = not_in_the_way(|| futures::executor::block_on(files(path, state)))?;
+        let state = self.kept.get()?;
+        let table = not_in_the_way(|| futures::executor::block_on(files(path, &state)))?;
         let source = provider_as_source(Arc::new(GuardedFiles(table)));
         // As a table of the file's name would be called.
         let stem = Path::new(path).file_stem().map_or_else(|| path.clone(), |stem| stem.to_string_lossy().into_owned());

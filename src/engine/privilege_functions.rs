@@ -1,11 +1,10 @@
 //! `has_table_privilege` and its like: what a role may do, as clients ask it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::error::Result as DataFusionResult;
-use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::Volatility;
 use datafusion::prelude::SessionContext;
 
@@ -14,6 +13,7 @@ use crate::engine::identity::Identity;
 use crate::engine::pg_catalog::{FIRST_NUMBER, PUBLIC};
 use crate::engine::pg_functions::{Answer, function, texts};
 use crate::engine::rights::Rights;
+use crate::engine::sight::KeptPlanner;
 use crate::error::{Error, Kind, Result};
 use crate::models::ModelName;
 use crate::storage::{Access, Object, Privilege, Relation, Role, RoleId, Store};
@@ -48,7 +48,7 @@ const FUNCTIONS: [(&str, About); 7] = [
 ];
 
 /// Registers the functions.
-pub fn register(context: &SessionContext, store: &Arc<Store>, planner: &Arc<OnceLock<SessionState>>) {
+pub fn register(context: &SessionContext, store: &Arc<Store>, planner: &Arc<KeptPlanner>) {
     for (name, about) in FUNCTIONS {
         let asked = HasPrivilege { about, store: Arc::clone(store), planner: Arc::clone(planner) };
         let answer = Answer::InSession(Arc::new(move |given, options| {
@@ -65,7 +65,7 @@ pub fn register(context: &SessionContext, store: &Arc<Store>, planner: &Arc<Once
 struct HasPrivilege {
     about: About,
     store: Arc<Store>,
-    planner: Arc<OnceLock<SessionState>>,
+    planner: Arc<KeptPlanner>,
 }
 
 /// Something by its name or by its number.

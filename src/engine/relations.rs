@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt::{self, Debug};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DFSchema, TableReference};
@@ -19,6 +19,7 @@ use crate::engine::fitted::must_get_model;
 use crate::engine::guarded::{Note, Says};
 use crate::engine::identity::Identity;
 use crate::engine::rights::{Rights, quoted};
+use crate::engine::sight::KeptPlanner;
 use crate::engine::statements::CreateModel;
 use crate::engine::versions::{self, Wanted};
 use crate::error::{Error, Kind, Result};
@@ -31,11 +32,11 @@ pub struct FunctionPlanner {
     store: Arc<Store>,
     registry: Arc<Registry>,
     /// Plans the queries that models were trained on.
-    kept: Arc<OnceLock<SessionState>>,
+    kept: Arc<KeptPlanner>,
 }
 
 impl FunctionPlanner {
-    pub fn new(store: Arc<Store>, registry: Arc<Registry>, kept: Arc<OnceLock<SessionState>>) -> Self {
+    pub fn new(store: Arc<Store>, registry: Arc<Registry>, kept: Arc<KeptPlanner>) -> Self {
         Self { store, registry, kept }
     }
 }
@@ -178,10 +179,10 @@ impl Planner for Context<'_> {
 
     fn training_query(&mut self, fitted: &Fitted) -> Result<LogicalPlan> {
         let _guard = Asked::once(fitted)?;
-        let kept = self.planner.kept.get().ok_or_else(|| Error::internal("a model was read before the start"))?;
+        let kept = self.planner.kept.get()?;
         let (statement, schema) = self.planner.registry.statement(fitted)?;
         let query = ast::Statement::Query(CreateModel::stored(&statement)?.query);
-        let mut state = kept.clone();
+        let mut state = SessionState::clone(&kept);
         state.config_mut().options_mut().catalog.default_schema = schema;
         // Tables are found in memory: nothing waits.
         let planning = state.statement_to_plan(Sql::Statement(Box::new(query))).now_or_never();
@@ -220,7 +221,7 @@ impl Context<'_> {
 
     /// Plans a query of ours. Its tables are looked up here: the query around it was searched for names before.
     fn sql(&mut self, query: &str) -> Result<LogicalPlan> {
-        let kept = self.planner.kept.get().ok_or_else(|| Error::internal("a table was read before the start"))?;
+        let kept = self.planner.kept.get()?;
         // Tables are found in memory: nothing waits.
         let planned = kept.create_logical_plan(query).now_or_never();
         Ok(planned.ok_or_else(|| Error::internal("planning a version of a table waits"))??)

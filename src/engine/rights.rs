@@ -1,18 +1,18 @@
 //! What a role may do, and the one place where plans are held against it.
 
 use std::collections::HashSet;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::datasource::provider_as_source;
-use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, TableScan, WriteOp};
 use futures::FutureExt;
 
 use crate::engine::barrier::Barrier;
 use crate::engine::guarded::{Behind, Guarded, GuardedFiles, Note, Says, SomeColumns};
+use crate::engine::sight::KeptPlanner;
 use crate::engine::{identity, rules};
 use crate::error::{Error, Kind, Result};
 use crate::functions::asked_model;
@@ -24,7 +24,7 @@ pub struct Rights {
     store: Arc<Store>,
     access: Arc<Access>,
     /// Plans the conditions of policies.
-    planner: Arc<OnceLock<SessionState>>,
+    planner: Arc<KeptPlanner>,
     role: RoleId,
     /// The role, and those whose rights it has without SET ROLE.
     active: HashSet<RoleId>,
@@ -34,7 +34,7 @@ pub struct Rights {
 }
 
 impl Rights {
-    pub fn of(store: &Arc<Store>, planner: &Arc<OnceLock<SessionState>>, role: RoleId) -> Result<Self> {
+    pub fn of(store: &Arc<Store>, planner: &Arc<KeptPlanner>, role: RoleId) -> Result<Self> {
         let access = store.access();
         let Some(found) = access.role(role) else {
             return Err(Error::new(Kind::UnknownRole, "the role that this session acts as was dropped")
@@ -298,7 +298,7 @@ impl Rights {
         if self.sees_all_rows(relation) || self.inside == Some(relation.id) {
             return Ok(None);
         }
-        let planner = self.planner.get().ok_or_else(|| Error::internal("a table was read before the start"))?;
+        let planner = self.planner.get()?;
         let (schema, found_by, name) = (quoted(&relation.schema), quoted(found_by), quoted(&relation.name));
         let sql = format!("SELECT * FROM {schema}.{found_by} AS {name} WHERE {}", self.condition(relation));
         // Tables are found in memory: nothing waits.
@@ -345,9 +345,8 @@ impl Rights {
         wanted.iter().try_for_each(|privilege| self.must_write(relation, *privilege))?;
         match behind {
             Behind::Table(table) => {
-                let planner =
-                    self.planner.get().ok_or_else(|| Error::internal("a table was written before the start"))?;
-                let table = table.as_ref().clone().with_checks(rules::checks(planner, relation)?);
+                let checks = rules::checks(&*self.planner.get()?, relation)?;
+                let table = table.as_ref().clone().with_checks(checks);
                 Ok(DmlStatement { target: provider_as_source(Arc::new(table)), ..write })
             }
             // Refused as what they are when they are written to.

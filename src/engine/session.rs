@@ -212,7 +212,9 @@ impl Session {
         if self.transaction() == Transaction::Failed {
             return Err(failed_block());
         }
-        self.enter_statement()?;
+        if !has_all_values(&sql) {
+            self.enter_statement()?;
+        }
         refuse(&sql)?;
         let view = view_query(&sql);
         let rules = rules::take(&mut sql);
@@ -272,7 +274,9 @@ impl Session {
                 if self.transaction() == Transaction::Failed {
                     return Err(failed_block());
                 }
-                self.enter_statement()?;
+                if !has_all_values(&planned.sql) {
+                    self.enter_statement()?;
+                }
                 planned
             }
         };
@@ -408,6 +412,15 @@ impl Session {
     }
 }
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        let sight = self.sight();
+        if !Arc::ptr_eq(&sight, &self.engine.sight) {
+            sight.close();
+        }
+    }
+}
+
 /// So often a change of rows is begun that others keep changing too.
 const MOST_TRIES: usize = 10;
 
@@ -425,6 +438,14 @@ fn failed_block() -> Error {
         Kind::FailedTransaction,
         "current transaction is aborted, commands ignored until end of transaction block",
     )
+}
+
+/// Whether a statement only adds rows that are written in it. In a transaction it need not see what others have committed
+/// since the last one, which may take long.
+fn has_all_values(sql: &Sql) -> bool {
+    let Sql::Statement(statement) = sql else { return false };
+    let ast::Statement::Insert(insert) = statement.as_ref() else { return false };
+    insert.source.as_ref().is_some_and(|source| matches!(source.body.as_ref(), ast::SetExpr::Values(_)))
 }
 
 /// Statements that DataFusion would run, and that a server must not.

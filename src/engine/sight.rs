@@ -3,7 +3,7 @@
 //! Sessions share one sight of what is committed. One that opens a transaction gets its own, and keeps it: names in its
 //! statements, views, policies, models and `pg_catalog` are then looked up in what its transaction has made.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use datafusion::catalog::CatalogProviderList;
 use datafusion::execution::SessionStateBuilder;
@@ -26,23 +26,41 @@ use crate::engine::{
     ages, arithmetic, barrier, bounded, empty_arrays, identity, literals, pg_catalog, pg_text, privilege_functions,
     signals, text_casts,
 };
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::foreign::Pushdown;
 use crate::functions::FUNCTIONS;
 use crate::models::Registry;
 use crate::storage::Store;
 
-pub(super) struct Sight {
+/// Plans what is kept as SQL: views, training queries, policies.
+///
+/// It knows all that is looked up here, and some of that knows it: whoever no longer needs it must close it.
+#[derive(Default)]
+pub struct KeptPlanner {
+    state: RwLock<Option<Arc<SessionState>>>,
+}
+
+impl KeptPlanner {
+    pub fn get(&self) -> Result<Arc<SessionState>> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.clone().ok_or_else(|| Error::new(Kind::ShuttingDown, "the session has ended"))
+    }
+
+    fn set(&self, state: Option<SessionState>) {
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state.map(Arc::new);
+    }
+}
+
+pub struct Sight {
     pub store: Arc<Store>,
     pub registry: Arc<Registry>,
     /// The way to foreign servers.
     pub gateway: Arc<Gateway>,
-    /// Plans what is kept as SQL: views, training queries, policies.
-    pub planner: Arc<OnceLock<SessionState>>,
+    pub planner: Arc<KeptPlanner>,
 }
 
 /// What all sights have in common.
-pub(super) struct Common {
+pub struct Common {
     pub settings: SessionConfig,
     pub runtime: Arc<RuntimeEnv>,
     pub activity: Arc<Activity>,
@@ -109,7 +127,13 @@ impl Sight {
             }
         }
         let state = context.state();
-        let _ = planner.set(state.clone());
+        planner.set(Some(state.clone()));
         Ok(state)
+    }
+
+    /// Nobody looks through it any more: what was not committed is taken back.
+    pub fn close(&self) {
+        self.store.roll_back();
+        self.planner.set(None);
     }
 }

@@ -142,7 +142,8 @@ impl Writing<'_> {
     /// Moves finished files to their table and names them. The last step of a change: they are the commit's now.
     pub(super) fn name_files(&self, table: TableId, version: u64, files: &[NewFile]) -> Result<Vec<DataFile>> {
         let dir = table_dir(self.root(), table);
-        if !files.is_empty() && !dir.exists() {
+        let moves = files.iter().any(|file| !file.draft.is_placed());
+        if moves && !dir.exists() {
             fs::create_dir_all(&dir)?;
             sync_dir(&self.root().join("tables"))?;
         }
@@ -156,7 +157,7 @@ impl Writing<'_> {
             insert.execute(params![table.0, name.to_string_lossy(), numbers[0], numbers[1], numbers[2]])?;
             named.push(DataFile { rows: file.rows, bytes: file.bytes, added: version, removed: None, stored });
         }
-        if !files.is_empty() {
+        if moves {
             sync_dir(&dir)?;
         }
         Ok(named)

@@ -29,6 +29,11 @@ impl Draft {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Whether it is where it belongs.
+    pub(super) fn is_placed(&self) -> bool {
+        self.placed.get().is_some()
+    }
 }
 
 impl Drop for Draft {
@@ -110,7 +115,7 @@ impl Held {
         }
     }
 
-    /// Moves a draft to where it belongs, unless it is there already.
+    /// Moves a draft to where it belongs, unless it is there already. The folder is yet to be synced.
     ///
     /// # Errors
     /// [`Kind::Conflict`] if it was placed elsewhere: what it belongs to is not what it was.
@@ -119,6 +124,10 @@ impl Held {
         let placed = match draft.placed.get() {
             Some(placed) => placed,
             None => {
+                if path.is_dir() {
+                    // A commit that failed at its very end left it there; no row names it.
+                    fs::remove_dir_all(&path)?;
+                }
                 fs::rename(&draft.path, &path)?;
                 let stored = hold(&mut held, Stored::new(path.clone(), false));
                 draft.placed.get_or_init(|| stored)

@@ -149,7 +149,8 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
     let (path, query) = first[1].split_once('?').unwrap_or((first[1], ""));
     let query = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decoded(name), decoded(value))
+        // In a query a plus is a space.
+        (decoded(&name.replace('+', " ")), decoded(&value.replace('+', " ")))
     });
     Some(Request { method: first[0].to_owned(), path: decoded(path), query: query.collect(), headers, body })
 }

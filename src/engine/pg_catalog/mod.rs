@@ -17,14 +17,13 @@ mod roles;
 mod schema;
 mod types;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::catalog::{CatalogProviderList, SchemaProvider, TableFunction};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::SessionStateBuilder;
-use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -41,7 +40,7 @@ pub use schema::has_relation;
 
 use crate::engine::catalog::CATALOG;
 use crate::engine::pg_functions;
-use crate::engine::sight::Common;
+use crate::engine::sight::{Common, KeptPlanner};
 use crate::error::{Error, Result};
 use crate::storage::Store;
 
@@ -89,7 +88,7 @@ pub fn register(
     common: &Common,
     store: &Arc<Store>,
     catalogs: &Arc<dyn CatalogProviderList>,
-    state: Arc<OnceLock<SessionState>>,
+    state: Arc<KeptPlanner>,
 ) -> Result<()> {
     let fixed = &common.postgres;
     fixed.register_functions(context);

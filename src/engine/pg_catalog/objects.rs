@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, OnceLock};
 use crc64fast::Digest;
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Int32Type, SchemaRef};
-use datafusion::execution::session_state::SessionState;
 
 use crate::engine::SYSTEM_TABLES;
 use crate::engine::pg_catalog::exports::Exports;
 use crate::engine::pg_catalog::{information_schema, relations};
 use crate::engine::session::lock;
+use crate::engine::sight::KeptPlanner;
 use crate::engine::system_tables::SystemTables;
 use crate::error::Result;
 use crate::functions::FUNCTIONS;
@@ -141,7 +141,7 @@ pub struct Source {
     store: Arc<Store>,
     exports: Arc<Exports>,
     /// Knows all functions; set once they are registered.
-    state: Arc<OnceLock<SessionState>>,
+    state: Arc<KeptPlanner>,
     callable: OnceLock<Arc<HashSet<String>>>,
     /// The objects as the store's last commit left them.
     latest: Mutex<Option<(u64, Arc<Objects>)>>,
@@ -154,7 +154,7 @@ impl std::fmt::Debug for Source {
 }
 
 impl Source {
-    pub fn new(store: Arc<Store>, exports: Arc<Exports>, state: Arc<OnceLock<SessionState>>) -> Self {
+    pub fn new(store: Arc<Store>, exports: Arc<Exports>, state: Arc<KeptPlanner>) -> Self {
         Self { store, exports, state, callable: OnceLock::new(), latest: Mutex::new(None) }
     }
 
@@ -225,7 +225,7 @@ impl Source {
     }
 
     fn functions(&self) -> HashSet<String> {
-        let Some(state) = self.state.get() else { return HashSet::new() };
+        let Ok(state) = self.state.get() else { return HashSet::new() };
         let scalars = state.scalar_functions().keys();
         let names = scalars.chain(state.aggregate_functions().keys()).chain(state.window_functions().keys());
         names.chain(state.table_functions().keys()).cloned().collect()

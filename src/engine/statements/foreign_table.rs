@@ -220,8 +220,7 @@ impl CreateForeignTable {
 
 /// The type that a column of that type has here.
 async fn arrow_type(session: &Session, run: &Run, of: &ast::DataType) -> Result<DataType> {
-    let planner = session.sight().planner.get().cloned();
-    let planner = planner.ok_or_else(|| Error::internal("a table was made before the start"))?;
+    let planner = session.sight().planner.get()?;
     let sql = format!("SELECT CAST(NULL AS {of})");
     let plan = session.on_work_threads(run, |_| async move { Ok(planner.create_logical_plan(&sql).await?) }).await?;
     Ok(plan.schema().field(0).data_type().clone())

@@ -188,8 +188,7 @@ impl Own for CreatePolicy {
             return Err(Error::unsupported("a policy cannot read files of the server")
                 .hint("make a table of them, CREATE EXTERNAL TABLE, and read that"));
         }
-        let planner = session.sight().planner.get().cloned();
-        let planner = planner.ok_or_else(|| Error::internal("a policy was made before the start"))?;
+        let planner = session.sight().planner.get()?;
         session.on_work_threads(run, |_| async move { Ok(planner.create_logical_plan(&sql).await?) }).await?;
         let (name, restrictive, using) = (self.name.clone(), self.restrictive, self.using.clone());
         session.store().create_policy(table.id, &Policy { name, restrictive, roles, using })?;

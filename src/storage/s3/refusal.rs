@@ -40,19 +40,24 @@ pub(super) fn told(way: &Way, what: &str, error: &object_store::Error) -> Error 
     }
     match error {
         object_store::Error::NotFound { .. } => return missing(what),
-        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-            return denied(match way.is_signed() {
-                true => "the owner of the key must be allowed s3:GetObject, s3:ListBucket and, to write, s3:PutObject"
-                    .to_owned(),
-                false => "no credentials were given: OPTIONS (access_key_id …, secret_access_key …), or \
-                          AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment of the server"
-                    .to_owned(),
-            });
-        }
         object_store::Error::Precondition { .. } => {
             return Error::new(Kind::Conflict, format!("\"{what}\" was replaced while it was read")).hint("try again");
         }
         _ => {}
+    }
+    // What a listing is refused with is told by its text alone.
+    let is_denied =
+        matches!(error, object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. });
+    if is_denied || code == "AccessDenied" || said.contains("403 Forbidden") {
+        return denied(match way.is_signed() {
+            true => "the owner of the key must be allowed s3:GetObject, s3:ListBucket and, to write, s3:PutObject"
+                .to_owned(),
+            false => {
+                "no credentials were given: OPTIONS (access_key_id …, secret_access_key …), or AWS_ACCESS_KEY_ID and \
+                      AWS_SECRET_ACCESS_KEY in the environment of the server"
+                    .to_owned()
+            }
+        });
     }
     if said.contains("Received redirect without LOCATION") {
         return elsewhere(way, None);
@@ -135,6 +140,7 @@ mod tests {
         assert!(error.hint.unwrap().starts_with("OPTIONS (region 'eu-west-1')"));
         assert_eq!(tell("<Code>NoSuchBucket</Code>").message, "bucket \"shop\" does not exist");
         assert_eq!(tell("<Code>ExpiredToken</Code><Message>old</Message>").kind, Kind::Denied);
+        assert_eq!(tell("<Code>AccessDenied</Code><Message>no</Message>").kind, Kind::Denied);
         assert_eq!(tell("<Code>SlowDown</Code><Message>slow</Message>").kind, Kind::Io);
         assert_eq!(tell("no XML at all\nsecond line").message.lines().count(), 1);
     }

@@ -26,6 +26,8 @@ pub(super) struct Block {
     state: Transaction,
     /// Several statements in one message are a block too, which nobody has to begin or end.
     implicit: bool,
+    /// What the session was before such a message, unless a block has begun or ended in it.
+    before_implicit: Option<Before>,
     /// What the session was before it.
     before: Option<Before>,
     /// Who the session was before SET LOCAL ROLE, to be it again when the block ends.
@@ -60,18 +62,28 @@ impl Session {
 
     /// The statements from here on belong together, as those of one message do.
     pub fn begin_implicit_block(&self) -> Result<()> {
-        lock(&self.block).implicit = true;
-        self.open_transaction()
+        self.open_transaction()?;
+        let before = self.before();
+        let mut block = lock(&self.block);
+        (block.implicit, block.before_implicit) = (true, Some(before));
+        Ok(())
     }
 
     /// They end here. Unless one of them has begun a block, what they have written is committed if all went well.
     pub fn end_implicit_block(&self, went_well: bool) -> Result<()> {
-        lock(&self.block).implicit = false;
-        if self.transaction() != Transaction::Idle {
+        let mut block = lock(&self.block);
+        block.implicit = false;
+        let (state, before) = (block.state, block.before_implicit.take());
+        drop(block);
+        if state != Transaction::Idle {
             return Ok(());
         }
         let ended = self.close_transaction(went_well);
-        self.cursors.end_block(went_well && ended.is_ok());
+        let committed = went_well && ended.is_ok();
+        if let Some(before) = before.filter(|_| !committed) {
+            self.bring_back(before);
+        }
+        self.cursors.end_block(committed);
         ended
     }
 
@@ -90,10 +102,12 @@ impl Session {
 
     fn close_transaction(&self, commit: bool) -> Result<()> {
         let store = self.store();
-        if commit {
-            return not_in_the_way(|| store.commit_transaction(self.isolation()));
+        if !commit {
+            store.roll_back();
+            return Ok(());
         }
-        store.roll_back();
+        let changed = not_in_the_way(|| store.commit_transaction(self.isolation()))?;
+        changed.into_iter().for_each(|table| self.engine.tidy(table));
         Ok(())
     }
 

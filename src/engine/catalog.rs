@@ -7,7 +7,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProvider, SchemaProvider, TableProvider};
 use datafusion::error::Result as DataFusionResult;
-use datafusion::execution::session_state::SessionState;
 
 use crate::engine::foreign::Gateway;
 use crate::engine::guarded::{Behind, Guarded};
@@ -16,7 +15,7 @@ use crate::engine::sight::KeptPlanner;
 use crate::engine::statement::parse_sql;
 use crate::engine::system_tables::SystemTables;
 use crate::engine::versions::Wanted;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::storage::{LakeTable, NumberedTable, ROW_NUMBER, Relation, RelationKind, Store};
 
 /// The one database.

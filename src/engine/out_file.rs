@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::arrow::ipc::writer::FileWriter;
+use datafusion::arrow::ipc::MetadataVersion;
+use datafusion::arrow::ipc::writer::{FileWriter, IpcWriteOptions};
 use datafusion::arrow::json::writer::{LineDelimited, WriterBuilder};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::error::DataFusionError;
@@ -137,7 +138,7 @@ impl Drop for LocalFile {
 /// One file being written.
 enum Writer {
     Parquet(Box<ArrowWriter<OutFile>>),
-    Json(datafusion::arrow::json::Writer<OutFile, LineDelimited>),
+    Json(Box<datafusion::arrow::json::Writer<OutFile, LineDelimited>>),
     Arrow(Box<FileWriter<OutFile>>),
 }
 
@@ -151,8 +152,12 @@ impl Writer {
                 ))
             }
             // A column that is always NULL is one of the file's, too.
-            Format::Json => Self::Json(WriterBuilder::new().with_explicit_nulls(true).build(file)),
-            Format::Arrow => Self::Arrow(Box::new(FileWriter::try_new(file, schema)?)),
+            Format::Json => Self::Json(Box::new(WriterBuilder::new().with_explicit_nulls(true).build(file))),
+            // With more than eight bytes, DataFusion does not find the schema of an object.
+            Format::Arrow => {
+                let aligned = IpcWriteOptions::try_new(8, false, MetadataVersion::V5)?;
+                Self::Arrow(Box::new(FileWriter::try_new_with_options(file, schema, aligned)?))
+            }
             Format::Csv | Format::Avro => {
                 return Err(Error::unsupported(format!("files of {} are not written so", format.name())));
             }

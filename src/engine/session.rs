@@ -12,11 +12,13 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{DdlStatement, DmlStatement, LogicalPlan, WriteOp};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as Sql;
+use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::sqlparser::ast;
 use futures::{Stream, StreamExt, stream};
 
 use crate::engine::activity::{Entered, shown};
 use crate::engine::block::Block;
+use crate::engine::catalog::CATALOG;
 use crate::engine::cursors::Cursors;
 use crate::engine::files::reads_files;
 use crate::engine::headings::Headings;
@@ -34,7 +36,7 @@ use crate::engine::{
     pg_functions, rules, statement,
 };
 use crate::error::{Error, Kind, Result};
-use crate::storage::{Role, RoleId, Rules, Store};
+use crate::storage::{RelationKind, Role, RoleId, Rules, Store};
 
 /// One connection.
 pub struct Session {
@@ -212,7 +214,7 @@ impl Session {
         if self.transaction() == Transaction::Failed {
             return Err(failed_block());
         }
-        if !has_all_values(&sql) {
+        if !self.adds_on(&sql) {
             self.enter_statement()?;
         }
         refuse(&sql)?;
@@ -231,6 +233,21 @@ impl Session {
         let role = self.identity().current_role;
         let work = Work::Plan(Box::new(Planned { plan, view, change, rules, sql: *sql, generation, store, role }));
         Ok(Prepared(Arc::new(Inner { text, work, columns, parameters })))
+    }
+
+    /// Whether a statement adds rows that are written in it to a table that its transaction has changed already. It need not
+    /// see what others have committed since, which may take long.
+    fn adds_on(&self, sql: &Sql) -> bool {
+        let Some(name) = only_adds_to(sql) else { return false };
+        let Ok(name) = object_name_to_table_reference(name.clone(), true) else { return false };
+        let name = {
+            let state = self.context.state_ref();
+            let state = state.read();
+            name.resolve(CATALOG, &state.config_options().catalog.default_schema)
+        };
+        let store = self.store();
+        let relation = store.relation(&name.schema, &name.table).ok().flatten();
+        relation.is_some_and(|relation| matches!(relation.kind, RelationKind::Table(table) if store.has_changed(table)))
     }
 
     /// The plan of a statement as the session may run it, the types of its parameters and its columns.
@@ -274,7 +291,7 @@ impl Session {
                 if self.transaction() == Transaction::Failed {
                     return Err(failed_block());
                 }
-                if !has_all_values(&planned.sql) {
+                if !self.adds_on(&planned.sql) {
                     self.enter_statement()?;
                 }
                 planned
@@ -440,12 +457,17 @@ fn failed_block() -> Error {
     )
 }
 
-/// Whether a statement only adds rows that are written in it. In a transaction it need not see what others have committed
-/// since the last one, which may take long.
-fn has_all_values(sql: &Sql) -> bool {
-    let Sql::Statement(statement) = sql else { return false };
-    let ast::Statement::Insert(insert) = statement.as_ref() else { return false };
-    insert.source.as_ref().is_some_and(|source| matches!(source.body.as_ref(), ast::SetExpr::Values(_)))
+/// The table that a statement adds rows to, if all that they are is written in it.
+fn only_adds_to(sql: &Sql) -> Option<&ast::ObjectName> {
+    let Sql::Statement(statement) = sql else { return None };
+    let ast::Statement::Insert(insert) = statement.as_ref() else { return None };
+    let ast::SetExpr::Values(values) = insert.source.as_ref()?.body.as_ref() else { return None };
+    let is_plain = |value: &ast::Expr| match value {
+        ast::Expr::UnaryOp { expr, .. } => matches!(expr.as_ref(), ast::Expr::Value(_)),
+        value => matches!(value, ast::Expr::Value(_)),
+    };
+    let ast::TableObject::TableName(name) = &insert.table else { return None };
+    values.rows.iter().all(|row| row.content.iter().all(is_plain)).then_some(name)
 }
 
 /// Statements that DataFusion would run, and that a server must not.

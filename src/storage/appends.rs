@@ -39,7 +39,7 @@ impl Store {
     /// Adds rows to a table and answers how many.
     pub fn append(&self, table: TableId, writer: TableWriter) -> Result<u64> {
         let (rows, columns) = (writer.rows(), Arc::clone(writer.schema()));
-        if self.in_transaction() {
+        if self.is_transaction(writer.epoch)? {
             let inserted = ChangedRows { inserted: rows, ..ChangedRows::default() };
             self.change(Change { rows: inserted, ..Change::of_rows(table, "INSERT", Replaces::Nothing) }, writer)?;
             return Ok(rows);

@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::access::{Object, RoleId};
 use super::delta;
 use super::disk::{Draft, Held, Stored};
 use super::migrations::MIGRATIONS;
 use super::relation::TableId;
 use super::rows::{Rows, table_dir};
 use super::state::{Left, State, Touched};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 pub(super) struct Catalog {
     root: PathBuf,
@@ -102,7 +103,7 @@ impl Catalog {
         change: impl FnOnce(&Writing<'_>) -> Result<(T, Vec<Touched>)>,
     ) -> Result<(T, HashSet<TableId>)> {
         let mut answer = None;
-        let changed = self.commit_steps(|steps| {
+        let changed = self.commit_steps(None, |steps| {
             answer = Some(steps.take(change)?);
             Ok(())
         })?;
@@ -110,14 +111,24 @@ impl Catalog {
     }
 
     /// All of these steps, one after the other, or nothing of them.
-    pub(super) fn commit_all(&self, steps: &[Arc<Step>]) -> Result<HashSet<TableId>> {
-        self.commit_steps(|under_way| steps.iter().try_for_each(|step| under_way.take(|w| Ok(((), step(w)?)))))
+    ///
+    /// `only_on`: the number of the state that they must be the first to change.
+    pub(super) fn commit_all(&self, steps: &[Arc<Step>], only_on: Option<u64>) -> Result<HashSet<TableId>> {
+        self.commit_steps(only_on, |under_way| steps.iter().try_for_each(|step| under_way.take(|w| Ok(((), step(w)?)))))
     }
 
-    fn commit_steps(&self, run: impl FnOnce(&mut Steps<'_>) -> Result<()>) -> Result<HashSet<TableId>> {
+    fn commit_steps(
+        &self,
+        only_on: Option<u64>,
+        run: impl FnOnce(&mut Steps<'_>) -> Result<()>,
+    ) -> Result<HashSet<TableId>> {
         let mut db = self.db();
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let before = self.state();
+        if only_on.is_some_and(|only_on| only_on != before.generation) {
+            return Err(Error::new(Kind::Conflict, "could not serialize access: others have committed since it began")
+                .hint("run the transaction again"));
+        }
         let mut steps =
             Steps { db: &tx, catalog: self, state: State::clone(&before), left: Left::default(), placed: vec![] };
         run(&mut steps)?;
@@ -209,6 +220,22 @@ impl Writing<'_> {
         Ok(stored)
     }
 
+    /// A role may have been dropped since it did what is being committed.
+    pub(super) fn must_have_role(&self, role: RoleId) -> Result<()> {
+        self.state.access.role(role).map(|_| ()).ok_or_else(conflict)
+    }
+
+    /// So may have been, or replaced, what a right is about.
+    pub(super) fn must_have(&self, object: Object) -> Result<()> {
+        let is_there = match object {
+            Object::Database => true,
+            Object::Schema(id) => self.state.schemas.values().any(|contents| contents.id == id),
+            Object::Relation(id) => self.state.relations().any(|relation| relation.id == id),
+            Object::Model(id) => self.state.models().any(|model| model.id == id),
+        };
+        if is_there { Ok(()) } else { Err(conflict()) }
+    }
+
     /// A number for a new row of `table`.
     pub(super) fn number(&self, table: &'static str, reserved: &Reserved) -> i64 {
         *reserved.0.get_or_init(|| self.catalog.numbers.next((table, 0), 1))
@@ -224,6 +251,32 @@ impl Writing<'_> {
 /// things of their own, and folders that are named by their numbers.
 #[derive(Debug, Default)]
 pub(super) struct Reserved(OnceLock<i64>);
+
+/// What a change has found when it was first run, and must find again.
+#[derive(Debug)]
+pub(super) struct Found<T>(OnceLock<T>);
+
+impl<T> Default for Found<T> {
+    fn default() -> Self {
+        Self(OnceLock::new())
+    }
+}
+
+impl<T: Clone + PartialEq> Found<T> {
+    /// Fails with [`Kind::Conflict`] if it is something else now.
+    pub(super) fn again(&self, now: T) -> Result<()> {
+        match *self.0.get_or_init(|| now.clone()) == now {
+            true => Ok(()),
+            false => Err(conflict()),
+        }
+    }
+}
+
+/// Somebody else was faster with what a transaction wants to change.
+pub(super) fn conflict() -> Error {
+    Error::new(Kind::Conflict, "could not commit: somebody else has changed the same meanwhile")
+        .hint("run the transaction again")
+}
 
 /// The last numbers given to rows of each table, and to versions of each model. None is given twice.
 struct Numbers(Mutex<HashMap<(&'static str, i64), i64>>);

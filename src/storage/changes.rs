@@ -7,7 +7,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::catalog::Writing;
+use super::catalog::{Found, Writing};
 use super::disk::{now_micros, sync_dir};
 use super::relation::{DataFile, Relation, Rules, TableId};
 use super::rows::{columns_to, table_dir};
@@ -80,11 +80,13 @@ impl Store {
 
     /// Commits a change. Fails with [`Kind::Conflict`], and has done nothing, where somebody else was faster.
     pub fn change(&self, change: Change, writer: TableWriter) -> Result<()> {
-        let columns = Arc::clone(writer.schema());
+        let (columns, epoch, checks) = (Arc::clone(writer.schema()), writer.epoch, Found::default());
         let files = writer.into_files()?;
         let Change { table, operation, replaces, rows, becomes } = change;
-        self.commit(move |writing| {
+        self.commit_in(Some(epoch), move |writing| {
             let (db, old) = (writing.db, writing.state.table(table)?);
+            // Rows were held to the constraints that there were.
+            checks.again(old.rules.checks.clone())?;
             if becomes.as_ref().is_some_and(|becomes| becomes.from != old.version) {
                 return Err(conflict(old));
             }
@@ -185,11 +187,11 @@ fn gone(table: &Relation, replaces: &Replaces) -> Result<Vec<DataFile>> {
         Replaces::Nothing => Ok(Vec::new()),
         Replaces::Everything => Ok(table.files.to_vec()),
         Replaces::Files(files) => {
-            let there: HashSet<_> = table.files.iter().map(|file| Arc::as_ptr(&file.stored)).collect();
-            match files.iter().all(|file| there.contains(&Arc::as_ptr(&file.stored))) {
-                true => Ok(files.clone()),
-                false => Err(conflict(table)),
-            }
+            let wanted: HashSet<_> = files.iter().map(|file| Arc::as_ptr(&file.stored)).collect();
+            let there = table.files.iter().filter(|file| wanted.contains(&Arc::as_ptr(&file.stored)));
+            // As they are now: in a transaction they may have been added in another version when this was first done.
+            let there: Vec<DataFile> = there.cloned().collect();
+            if there.len() == wanted.len() { Ok(there) } else { Err(conflict(table)) }
         }
     }
 }

@@ -66,14 +66,15 @@ impl Directory {
     /// Commits a change, and publishes the tables that it has changed.
     pub(super) fn commit<T>(&self, change: impl FnOnce(&Writing<'_>) -> Result<(T, Vec<Touched>)>) -> Result<T> {
         let (answer, changed) = self.catalog.commit(change)?;
-        self.publish(changed);
+        self.publish(&changed);
         Ok(answer)
     }
 
-    /// Commits the steps of a transaction.
-    pub(super) fn commit_all(&self, steps: &[Arc<Step>]) -> Result<()> {
-        self.publish(self.catalog.commit_all(steps)?);
-        Ok(())
+    /// Commits the steps of a transaction, and answers which tables have changed.
+    pub(super) fn commit_all(&self, steps: &[Arc<Step>], only_on: Option<u64>) -> Result<HashSet<TableId>> {
+        let changed = self.catalog.commit_all(steps, only_on)?;
+        self.publish(&changed);
+        Ok(changed)
     }
 }
 

@@ -135,7 +135,10 @@ impl Held {
         };
         match placed.path == path {
             true => Ok(Arc::clone(placed)),
-            false => Err(Error::new(Kind::Conflict, "somebody else was faster with what this would have made")),
+            false => {
+                Err(Error::new(Kind::Conflict, "could not commit: somebody else was faster with what this would make")
+                    .hint("run the transaction again"))
+            }
         }
     }
 }

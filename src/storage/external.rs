@@ -9,7 +9,7 @@ use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
 use super::access::RoleId;
-use super::catalog::Reserved;
+use super::catalog::{Found, Reserved};
 use super::delta_read::{DELTA, DeltaTable};
 use super::files::{FilesTable, Format};
 use super::relation::{Relation, RelationType};
@@ -85,10 +85,11 @@ impl Store {
         exists: IfExists,
         owner: RoleId,
     ) -> Result<bool> {
-        let (stored, columns, number) = (serde_json::to_string(external)?, columns.clone(), Reserved::default());
+        let (stored, columns) = (serde_json::to_string(external)?, columns.clone());
+        let (number, found) = (Reserved::default(), Found::default());
         let [schema, name] = [schema, name].map(str::to_owned);
         self.commit(move |writing| {
-            let claim = match writing.claim(&schema, &name, RelationType::External, exists)? {
+            let claim = match writing.claim(&schema, &name, RelationType::External, exists, &found)? {
                 Claim::Unwanted => return Ok((false, vec![])),
                 claim => claim,
             };

@@ -18,7 +18,7 @@ use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
 use super::access::{DefaultOn, RoleId};
-use super::catalog::Reserved;
+use super::catalog::{Found, Reserved};
 use super::disk::{Draft, fresh_name, now_micros, sync_dir};
 use super::model::{ModelRow, Status};
 use super::roles::{forget_rights, grant_defaults};
@@ -85,18 +85,22 @@ impl Store {
         let draft = Draft::new(self.root().join("models").join("incoming").join(fresh_name()));
         let (bytes, hash) = write_artefact(draft.path(), artefact)?;
         let facts = serde_json::to_string(&facts)?;
-        let (number, version_number) = (Reserved::default(), Reserved::default());
+        let (number, version_number, found) = (Reserved::default(), Reserved::default(), Found::default());
         self.commit(move |writing| {
             let db = writing.db;
             let schema_id = writing.state.schema_id(&schema)?;
             let now = now_micros();
             let mut touched = vec![Touched::Model(schema.clone(), name.clone())];
+            if exists == IfExists::Replace {
+                found.again(writing.state.model(&schema, &name).map(|model| model.id))?;
+            }
             let id = match writing.state.model(&schema, &name) {
                 Some(model) => match kept(model, exists)? {
                     Some(version) => return Ok((version, vec![])),
                     None => model.id,
                 },
                 None => {
+                    writing.must_have_role(owner)?;
                     let id = writing.number("models", &number);
                     let sql = "INSERT INTO models (id, schema_id, name, default_version, next_version, created, owner)
                                VALUES (?1, ?2, ?3, 1, 1, ?4, ?5)";
@@ -144,9 +148,10 @@ impl Store {
 
     /// Drops a model with all its versions. Answers whether it was there.
     pub fn drop_model(&self, schema: &str, name: &str, if_exists: bool) -> Result<bool> {
-        let [schema, name] = [schema, name].map(str::to_owned);
+        let ([schema, name], found) = ([schema, name].map(str::to_owned), Found::default());
         self.commit(move |writing| {
             writing.state.schema_id(&schema)?;
+            found.again(writing.state.model(&schema, &name).map(|model| model.id))?;
             if if_exists && writing.state.model(&schema, &name).is_none() {
                 return Ok((false, vec![]));
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, params};
 
 use super::access::{Access, DefaultGrant, DefaultOn, Grant, Membership, Object, Policy, Role, RoleId, Verifier};
-use super::catalog::Reserved;
+use super::catalog::{Reserved, conflict};
 use super::state::{State, Touched};
 use super::store::Store;
 use crate::error::{Error, Kind, Result};
@@ -143,6 +143,7 @@ impl Store {
         let grants = grants.to_vec();
         self.commit(move |writing| {
             for grant in &grants {
+                writing.must_have(grant.object)?;
                 let (kind, id) = grant.object.stored();
                 let sql = "INSERT INTO grants (object_kind, object_id, column_name, grantee, privilege, grantable)
                            VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET grantable = max(grantable, excluded.grantable)";
@@ -159,6 +160,7 @@ impl Store {
         let grants = grants.to_vec();
         self.commit(move |writing| {
             for grant in &grants {
+                writing.must_have(grant.object)?;
                 let (kind, id) = grant.object.stored();
                 let which = "object_kind = ?1 AND object_id = ?2 AND grantee = ?3 AND privilege = ?4
                              AND (?5 IS NULL OR column_name = ?5)";
@@ -210,6 +212,7 @@ impl Store {
     pub fn create_policy(&self, relation: i64, policy: &Policy) -> Result<()> {
         let policy = policy.clone();
         self.commit(move |writing| {
+            writing.must_have(Object::Relation(relation))?;
             if writing.state.access.policies(relation).iter().any(|there| there.name == policy.name) {
                 return Err(Error::new(Kind::ObjectExists, format!("policy \"{}\" already exists", policy.name)));
             }
@@ -239,7 +242,9 @@ impl Store {
         self.commit(move |writing| {
             let id = writing.state.schema_id(&schema)?;
             let sql = "UPDATE relations SET row_security = ?3 WHERE schema_id = ?1 AND name = ?2";
-            writing.db.execute(sql, params![id, name, enabled])?;
+            if writing.db.execute(sql, params![id, name, enabled])? == 0 {
+                return Err(conflict());
+            }
             Ok(((), vec![Touched::Relation(schema.clone(), name.clone())]))
         })
     }

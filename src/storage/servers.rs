@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use rusqlite::{Connection, params};
 
 use super::access::RoleId;
-use super::catalog::Reserved;
+use super::catalog::{Found, Reserved};
 use super::external::External;
 use super::relation::{RelationKind, RelationType};
 use super::secrets::Secrets;
@@ -124,7 +124,7 @@ impl Store {
             writing.state.schema_id(&schema)?;
             let mut all = Vec::new();
             for (NewForeignTable { name, external, columns }, number) in &tables {
-                let claim = writing.claim(&schema, name, RelationType::External, IfExists::Error)?;
+                let claim = writing.claim(&schema, name, RelationType::External, IfExists::Error, &Found::default())?;
                 let new = NewRelation { schema: &schema, name, view: None, columns, owner };
                 let (id, touched) = writing.insert(new, claim, number)?;
                 let external = serde_json::to_string(external)?;

@@ -1,5 +1,6 @@
 //! What one session sees of the data directory: what is committed, or what its transaction has made of it.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +9,7 @@ use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use rusqlite::{Connection, params};
 
 use super::access::{DefaultOn, RoleId};
-use super::catalog::{Reserved, Writing};
+use super::catalog::{Found, Reserved, Writing};
 use super::changes::{ChangedRows, record_version};
 use super::directory::Directory;
 use super::relation::{Relation, RelationType, TableId};
@@ -33,7 +34,27 @@ pub enum IfExists {
 /// An open data directory. Reads answer from memory; each write is one commit, unless a transaction is open.
 pub struct Store {
     pub(super) directory: Arc<Directory>,
-    transaction: Mutex<Option<OpenTransaction>>,
+    session: Mutex<InSession>,
+}
+
+#[derive(Default)]
+struct InSession {
+    open: Option<OpenTransaction>,
+    /// Grows with each transaction that begins or ends. A statement that was cancelled may take a moment to notice, and
+    /// must not write into the next one.
+    epoch: u64,
+}
+
+impl InSession {
+    /// For what begins or ends here.
+    fn next(&mut self) -> &mut Option<OpenTransaction> {
+        self.epoch += 1;
+        &mut self.open
+    }
+
+    fn must_be(&self, epoch: u64) -> Result<()> {
+        if self.epoch == epoch { Ok(()) } else { Err(Error::cancelled()) }
+    }
 }
 
 impl fmt::Debug for Store {
@@ -45,12 +66,12 @@ impl fmt::Debug for Store {
 impl Store {
     /// Opens the data directory, or creates it, and sweeps away what was never committed.
     pub fn open(root: &Path) -> Result<Arc<Store>> {
-        Ok(Arc::new(Store { directory: Arc::new(Directory::open(root)?), transaction: Mutex::default() }))
+        Ok(Arc::new(Store { directory: Arc::new(Directory::open(root)?), session: Mutex::default() }))
     }
 
     /// The same data directory, for a session with transactions of its own.
     pub fn for_session(&self) -> Arc<Store> {
-        Arc::new(Store { directory: Arc::clone(&self.directory), transaction: Mutex::default() })
+        Arc::new(Store { directory: Arc::clone(&self.directory), session: Mutex::default() })
     }
 
     pub fn root(&self) -> &Path {
@@ -59,72 +80,81 @@ impl Store {
 
     /// From here on nobody else sees what is changed, until [`Store::commit_transaction`].
     pub fn begin(&self) {
-        self.transaction().get_or_insert_default();
+        self.session().next().get_or_insert_default();
     }
 
     /// A statement of a transaction begins. Fails with [`Kind::Conflict`] if what the transaction has changed can no
     /// longer be committed.
     pub fn enter_statement(&self, isolation: Isolation) -> Result<()> {
-        match self.transaction().as_mut() {
+        match self.session().open.as_mut() {
             Some(open) => open.enter(&self.directory.catalog, isolation),
             None => Ok(()),
         }
     }
 
-    /// Commits all that the transaction has changed, or nothing of it. It ends, however this ends.
-    pub fn commit_transaction(&self, isolation: Isolation) -> Result<()> {
-        let Some(open) = self.transaction().take() else { return Ok(()) };
-        if open.steps().is_empty() {
-            return Ok(());
+    /// Commits all that the transaction has changed, or nothing of it, and answers which tables these are. It ends,
+    /// however this ends.
+    pub fn commit_transaction(&self, isolation: Isolation) -> Result<HashSet<TableId>> {
+        let Some(open) = self.session().next().take() else { return Ok(HashSet::new()) };
+        match open.steps().is_empty() {
+            true => Ok(HashSet::new()),
+            false => self.directory.commit_all(open.steps(), open.only_on(isolation)),
         }
-        open.may_commit(&self.directory.catalog, isolation)?;
-        self.directory.commit_all(open.steps())
     }
 
     /// Takes back all that the transaction has changed.
     pub fn roll_back(&self) {
-        let _ = self.transaction().take();
+        let _ = self.session().next().take();
     }
 
     pub fn set_savepoint(&self) -> Result<()> {
-        self.transaction().as_mut().map_or(Ok(()), OpenTransaction::set_savepoint)
+        self.session().open.as_mut().map_or(Ok(()), OpenTransaction::set_savepoint)
     }
 
     /// Forgets a savepoint, counted from the first one of the transaction, and those after it.
     pub fn release_savepoint(&self, at: usize) -> Result<()> {
-        self.transaction().as_mut().map_or(Ok(()), |open| open.release_savepoint(at))
+        self.session().open.as_mut().map_or(Ok(()), |open| open.release_savepoint(at))
     }
 
     /// Takes back what was changed since a savepoint, which stays.
     pub fn roll_back_to_savepoint(&self, at: usize) -> Result<()> {
-        self.transaction().as_mut().map_or(Ok(()), |open| open.roll_back_to_savepoint(at))
+        self.session().next().as_mut().map_or(Ok(()), |open| open.roll_back_to_savepoint(at))
     }
 
-    /// Whether a transaction has changed a table, and may yet commit it.
+    /// Whether a transaction of anybody has changed a table, and may yet commit it.
     pub fn is_being_changed(&self, table: TableId) -> bool {
         self.directory.catalog.is_being_changed(table)
     }
 
-    pub(super) fn in_transaction(&self) -> bool {
-        self.transaction().is_some()
+    /// Whether the open transaction has changed a table.
+    pub fn has_changed(&self, table: TableId) -> bool {
+        self.session().open.as_ref().is_some_and(|open| open.has_changed(table))
     }
 
-    fn transaction(&self) -> MutexGuard<'_, Option<OpenTransaction>> {
-        self.transaction.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether rows that were written in an epoch are a transaction's. Fails if that has ended since: whoever wrote them
+    /// was cancelled, and does not know yet.
+    pub(super) fn is_transaction(&self, epoch: u64) -> Result<bool> {
+        let session = self.session();
+        session.must_be(epoch)?;
+        Ok(session.open.is_some())
+    }
+
+    fn session(&self) -> MutexGuard<'_, InSession> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn state(&self) -> Arc<State> {
-        let own = self.transaction().as_ref().and_then(OpenTransaction::state);
+        let own = self.session().open.as_ref().and_then(OpenTransaction::state);
         own.unwrap_or_else(|| self.directory.catalog.state())
     }
 
     /// What the state does not show, asked of the database.
     pub(super) fn read<T>(&self, query: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let transaction = self.transaction();
-        match transaction.as_ref().and_then(OpenTransaction::db) {
+        let session = self.session();
+        match session.open.as_ref().and_then(OpenTransaction::db) {
             Some(own) => query(own),
             None => {
-                drop(transaction);
+                drop(session);
                 self.directory.catalog.read(query)
             }
         }
@@ -136,11 +166,23 @@ impl Store {
         &self,
         change: impl Fn(&Writing<'_>) -> Result<(T, Vec<Touched>)> + Send + Sync + 'static,
     ) -> Result<T> {
-        let mut transaction = self.transaction();
-        match transaction.as_mut() {
+        self.commit_in(None, change)
+    }
+
+    /// The same, of rows that were written in this epoch.
+    pub(super) fn commit_in<T>(
+        &self,
+        epoch: Option<u64>,
+        change: impl Fn(&Writing<'_>) -> Result<(T, Vec<Touched>)> + Send + Sync + 'static,
+    ) -> Result<T> {
+        let mut session = self.session();
+        if let Some(epoch) = epoch {
+            session.must_be(epoch)?;
+        }
+        match session.open.as_mut() {
             Some(open) => open.step(&self.directory.catalog, change),
             None => {
-                drop(transaction);
+                drop(session);
                 self.directory.commit(change)
             }
         }
@@ -170,6 +212,7 @@ impl Store {
                     false => Err(Error::new(Kind::SchemaExists, format!("schema \"{name}\" already exists"))),
                 };
             }
+            writing.must_have_role(owner)?;
             let id = writing.number("schemas", &number);
             let sql = "INSERT INTO schemas (id, name, owner) VALUES (?1, ?2, ?3)";
             writing.db.execute(sql, params![id, name, owner.0])?;
@@ -179,8 +222,9 @@ impl Store {
 
     /// Answers whether it was there. With `cascade` goes all that is in it.
     pub fn drop_schema(&self, name: &str, if_exists: bool, cascade: bool) -> Result<bool> {
-        let name = name.to_owned();
+        let (name, found) = (name.to_owned(), Found::default());
         self.commit(move |writing| {
+            found.again(writing.state.schemas.get(&name).map(|contents| contents.id))?;
             let (id, inside) = match writing.state.schemas.get(&name) {
                 Some(contents) => (contents.id, contents.relations.len() + contents.models.len()),
                 None if if_exists => return Ok((false, vec![])),
@@ -223,10 +267,10 @@ impl Store {
         owner: RoleId,
     ) -> Result<()> {
         let [schema, name, sql] = [schema, name, sql].map(str::to_owned);
-        let number = Reserved::default();
+        let (number, found) = (Reserved::default(), Found::default());
         self.commit(move |writing| {
             let exists = if or_replace { IfExists::Replace } else { IfExists::Error };
-            match writing.claim(&schema, &name, RelationType::View, exists)? {
+            match writing.claim(&schema, &name, RelationType::View, exists, &found)? {
                 Claim::Unwanted => Ok(((), vec![])),
                 claim => {
                     let new = NewRelation { schema: &schema, name: &name, view: Some(&sql), columns: &columns, owner };
@@ -238,9 +282,10 @@ impl Store {
 
     /// Answers whether it was there.
     pub fn drop_relation(&self, schema: &str, name: &str, kind: RelationType, if_exists: bool) -> Result<bool> {
-        let [schema, name] = [schema, name].map(str::to_owned);
+        let ([schema, name], found) = ([schema, name].map(str::to_owned), Found::default());
         self.commit(move |writing| {
             let id = writing.state.schema_id(&schema)?;
+            found.again(writing.state.relation(&schema, &name).map(|relation| relation.id))?;
             match writing.state.relation(&schema, &name) {
                 Some(relation) if relation.kind.of() != kind => Err(wrong_kind(&schema, &name, kind)),
                 Some(_) => {
@@ -256,10 +301,11 @@ impl Store {
 
     /// Gives a relation another name in its schema.
     pub fn rename_relation(&self, schema: &str, name: &str, new_name: &str, kind: RelationType) -> Result<()> {
-        let [schema, name, new_name] = [schema, name, new_name].map(str::to_owned);
+        let ([schema, name, new_name], found) = ([schema, name, new_name].map(str::to_owned), Found::default());
         self.commit(move |writing| {
             let state = writing.state;
             let id = state.schema_id(&schema)?;
+            found.again(state.relation(&schema, &name).map(|relation| relation.id))?;
             match state.relation(&schema, &name) {
                 None => return Err(state.unknown_relation(&schema, &name, kind)),
                 Some(relation) if relation.kind.of() != kind => return Err(wrong_kind(&schema, &name, kind)),
@@ -310,7 +356,8 @@ impl Store {
 
     /// Files for a new table or new rows: nothing shows before it is committed, and dropping it deletes them.
     pub fn writer(&self, schema: SchemaRef) -> Result<TableWriter> {
-        TableWriter::new(self.root().join("tables").join("incoming"), schema)
+        let epoch = self.session().epoch;
+        Ok(TableWriter::new(self.root().join("tables").join("incoming"), schema)?.in_epoch(epoch))
     }
 
     /// A new table with the columns and rows of `writer`. Answers whether it was created. One that is replaced keeps its
@@ -323,12 +370,12 @@ impl Store {
         exists: IfExists,
         owner: RoleId,
     ) -> Result<bool> {
-        let (columns, inserted) = (Arc::clone(writer.schema()), writer.rows());
+        let (columns, inserted, epoch) = (Arc::clone(writer.schema()), writer.rows(), writer.epoch);
         let operation = if inserted > 0 { "CREATE TABLE AS SELECT" } else { "CREATE TABLE" };
-        let (files, number) = (writer.into_files()?, Reserved::default());
+        let (files, number, found) = (writer.into_files()?, Reserved::default(), Found::default());
         let [schema, name] = [schema, name].map(str::to_owned);
-        self.commit(move |writing| {
-            let claim = match writing.claim(&schema, &name, RelationType::Table, exists)? {
+        self.commit_in(Some(epoch), move |writing| {
+            let claim = match writing.claim(&schema, &name, RelationType::Table, exists, &found)? {
                 Claim::Unwanted => return Ok((false, vec![])),
                 claim => claim,
             };
@@ -364,8 +411,20 @@ pub(super) enum Claim {
 
 impl Writing<'_> {
     /// Makes the name free for a new relation, or says that it is not wanted or, by an error, not possible.
-    pub(super) fn claim(&self, schema: &str, name: &str, kind: RelationType, exists: IfExists) -> Result<Claim> {
+    ///
+    /// `found`: what is replaced, and how it was, must be what the statement has seen.
+    pub(super) fn claim(
+        &self,
+        schema: &str,
+        name: &str,
+        kind: RelationType,
+        exists: IfExists,
+        found: &Found<Option<(i64, u64)>>,
+    ) -> Result<Claim> {
         let id = self.state.schema_id(schema)?;
+        if exists == IfExists::Replace {
+            found.again(self.state.relation(schema, name).map(|relation| (relation.id, relation.version)))?;
+        }
         match (self.state.relation(schema, name), exists) {
             (None, _) => Ok(Claim::Free),
             (Some(_), IfExists::Error) => Err(relation_exists(schema, name)),
@@ -383,6 +442,7 @@ impl Writing<'_> {
         let touched = Touched::Relation(new.schema.to_owned(), new.name.to_owned());
         let (id, schema) = (self.number("relations", number), self.state.schema_id(new.schema)?);
         let Claim::Replaces(old) = claim else {
+            self.must_have_role(new.owner)?;
             insert_relation(self.db, id, schema, &new)?;
             let granted = grant_defaults(self.db, DefaultOn::Relations, id, schema, new.owner)?;
             return Ok((id, [touched].into_iter().chain(granted).collect()));

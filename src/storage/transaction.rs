@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use super::catalog::{Catalog, Step, Writing};
 use super::relation::TableId;
 use super::state::{State, Touched};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
 /// What a transaction sees of the commits of others while it lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,15 +93,15 @@ impl OpenTransaction {
         Ok(answer)
     }
 
-    /// Whether it may still commit as `isolation` wants it.
-    pub(super) fn may_commit(&self, catalog: &Catalog, isolation: Isolation) -> Result<()> {
-        match &self.own {
-            Some(own) if isolation == Isolation::Serializable && own.base != catalog.state().generation => {
-                Err(Error::new(Kind::Conflict, "could not serialize access: others have committed since it began")
-                    .hint("run the transaction again"))
-            }
-            _ => Ok(()),
-        }
+    /// The state that it must be the first to change, if that is wanted.
+    pub(super) fn only_on(&self, isolation: Isolation) -> Option<u64> {
+        self.own.as_ref().filter(|_| isolation == Isolation::Serializable).map(|own| own.base)
+    }
+
+    /// Whether it has changed a table.
+    pub(super) fn has_changed(&self, table: TableId) -> bool {
+        let changed = |own: &Own| own.changed.lock().unwrap_or_else(PoisonError::into_inner).contains(&table);
+        self.own.as_ref().is_some_and(changed)
     }
 
     pub(super) fn set_savepoint(&mut self) -> Result<()> {
@@ -205,6 +205,7 @@ mod tests {
     use datafusion::arrow::record_batch::RecordBatch;
 
     use super::*;
+    use crate::error::Kind;
     use crate::frame::Artefact;
     use crate::storage::{IfExists, NewModel, RelationType, RoleId, Store, TableWriter};
 
@@ -334,7 +335,7 @@ mod tests {
             others.append(orders, writer(&others, 1)).unwrap();
             store.enter_statement(isolation).unwrap();
             let after = rows(&store, "orders").unwrap() - before;
-            (after, store.commit_transaction(isolation).map_err(|error| error.kind))
+            (after, store.commit_transaction(isolation).map(|_| ()).map_err(|error| error.kind))
         };
         assert_eq!(seen(READ_COMMITTED), (11, Ok(())));
         assert_eq!(seen(Isolation::RepeatableRead), (10, Ok(())));

@@ -30,6 +30,8 @@ pub struct TableWriter {
     dir: PathBuf,
     schema: SchemaRef,
     checks: Vec<Check>,
+    /// Of the store's transactions the one that the rows are of.
+    pub(super) epoch: u64,
     rows: u64,
     open: Option<OpenFile>,
     done: Vec<NewFile>,
@@ -64,7 +66,12 @@ impl TableWriter {
     pub(super) fn new(dir: PathBuf, schema: SchemaRef) -> Result<Self> {
         // Find out now, not at the first row, that Parquet has no such type.
         ArrowSchemaConverter::new().convert(&schema).map_err(not_written)?;
-        Ok(Self { dir, schema, checks: Vec::new(), rows: 0, open: None, done: Vec::new() })
+        Ok(Self { dir, schema, checks: Vec::new(), epoch: 0, rows: 0, open: None, done: Vec::new() })
+    }
+
+    /// The rows are of this transaction.
+    pub(super) fn in_epoch(self, epoch: u64) -> Self {
+        Self { epoch, ..self }
     }
 
     /// Holds the rows to come to these.

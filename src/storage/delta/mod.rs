@@ -44,13 +44,10 @@ impl Directory {
     }
 
     /// Publishes what was committed of these.
-    pub(super) fn publish(&self, tables: HashSet<TableId>) {
+    pub(super) fn publish(&self, tables: &HashSet<TableId>) {
         let state = self.catalog.state();
         // What is no longer there has been dropped meanwhile.
-        tables
-            .into_iter()
-            .filter_map(|table| state.table(table).ok())
-            .for_each(|relation| self.publish_table(relation));
+        tables.iter().filter_map(|table| state.table(*table).ok()).for_each(|relation| self.publish_table(relation));
     }
 
     /// Publishes a table's versions up to this one. What keeps it from that keeps nobody else from anything: the next

@@ -468,6 +468,53 @@ async fn a_million_rows_come_as_a_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_is_seen_when_it_is_committed_and_only_then() {
+    let server = TestServer::start().await;
+    let (ours, others) = (server.connect().await, server.connect().await);
+    ours.run("CREATE TABLE t (a int)").await;
+    let count = "SELECT count(*) FROM t";
+    // What was prepared before BEGIN belongs to the transaction as well.
+    let add = ours.client.prepare("INSERT INTO t VALUES ($1)").await.unwrap();
+    ours.run("BEGIN").await;
+    ours.client.execute(&add, &[&1]).await.unwrap();
+    others.run("INSERT INTO t VALUES (10)").await;
+    ours.client.execute(&add, &[&2]).await.unwrap();
+    assert_eq!((ours.value(count).await, others.value(count).await), ("3".to_owned(), "1".to_owned()));
+    ours.run("ROLLBACK").await;
+    assert_eq!(ours.value(count).await, "1");
+    ours.run("BEGIN").await;
+    ours.client.execute(&add, &[&3]).await.unwrap();
+    ours.run("COMMIT").await;
+    assert_eq!(others.value(count).await, "2");
+
+    // Whoever changes the same rows first wins.
+    ours.run("BEGIN; UPDATE t SET a = a + 1").await;
+    others.run("UPDATE t SET a = a + 100").await;
+    assert_eq!(ours.refusal("COMMIT").await.code().code(), "40001");
+    assert_eq!(ours.value("SELECT sum(a) FROM t").await, "213");
+    // What is replaced is what was seen: no row of another is lost, and no table of another replaced.
+    ours.run("BEGIN; CREATE OR REPLACE TABLE t AS SELECT a FROM t WHERE a > 100").await;
+    others.run("INSERT INTO t VALUES (7)").await;
+    assert_eq!(ours.refusal("COMMIT").await.code().code(), "40001");
+    ours.run("BEGIN; CREATE OR REPLACE TABLE u AS SELECT 1 AS a").await;
+    others.run("CREATE TABLE u AS SELECT 2 AS a").await;
+    assert_eq!(ours.refusal("COMMIT").await.code().code(), "40001");
+    assert_eq!(ours.value("SELECT a FROM u").await, "2");
+    // Rows are held to constraints that came meanwhile.
+    ours.run("BEGIN; INSERT INTO t VALUES (-1)").await;
+    others.run("ALTER TABLE t ADD CONSTRAINT positive CHECK (a > 0)").await;
+    assert_eq!(ours.refusal("COMMIT").await.code().code(), "40001");
+    assert_eq!(ours.value(count).await, "3");
+
+    // Who goes away has committed nothing.
+    ours.run("BEGIN; DELETE FROM t").await;
+    drop(ours);
+    assert_eq!(others.value(count).await, "3");
+    others.run("DELETE FROM t").await;
+    assert_eq!(others.value(count).await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_script_is_all_or_nothing() {
     let server = TestServer::start().await;
     let connection = server.connect().await;

@@ -199,7 +199,7 @@ fn gone(table: &Relation, replaces: &Replaces) -> Result<Vec<DataFile>> {
 fn conflict(table: &Relation) -> Error {
     let name = display_name(&table.schema, &table.name);
     Error::new(Kind::Conflict, format!("could not change table \"{name}\": somebody else changed it at the same time"))
-        .hint("run the statement again")
+        .hint("run the statement again, in a transaction all of that")
 }
 
 /// Takes the names from files that only versions before `last` need.

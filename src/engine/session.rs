@@ -214,9 +214,7 @@ impl Session {
         if self.transaction() == Transaction::Failed {
             return Err(failed_block());
         }
-        if !self.adds_on(&sql) {
-            self.enter_statement()?;
-        }
+        self.enter(&sql)?;
         refuse(&sql)?;
         let view = view_query(&sql);
         let rules = rules::take(&mut sql);
@@ -233,6 +231,11 @@ impl Session {
         let role = self.identity().current_role;
         let work = Work::Plan(Box::new(Planned { plan, view, change, rules, sql: *sql, generation, store, role }));
         Ok(Prepared(Arc::new(Inner { text, work, columns, parameters })))
+    }
+
+    /// A statement begins. Outside of a block there is nothing to be asked.
+    fn enter(&self, sql: &Sql) -> Result<()> {
+        if self.in_block() && !self.adds_on(sql) { self.enter_statement() } else { Ok(()) }
     }
 
     /// Whether a statement adds rows that are written in it to a table that its transaction has changed already. It need not
@@ -291,9 +294,7 @@ impl Session {
                 if self.transaction() == Transaction::Failed {
                     return Err(failed_block());
                 }
-                if !self.adds_on(&planned.sql) {
-                    self.enter_statement()?;
-                }
+                self.enter(&planned.sql)?;
                 planned
             }
         };

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use datafusion::arrow::datatypes::SchemaRef;
 use rusqlite::params;
@@ -13,6 +13,7 @@ use rusqlite::params;
 use super::catalog::Writing;
 use super::changes::{Change, ChangedRows, Replaces, must_fit, record_version};
 use super::directory::Directory;
+use super::lock;
 use super::relation::{Relation, TableId};
 use super::state::Touched;
 use super::store::Store;
@@ -110,8 +111,4 @@ fn append_all(writing: &Writing<'_>, table: TableId, old: &Relation, appends: Ve
     let rows = ChangedRows { inserted, ..ChangedRows::default() };
     record_version(writing.db, table, version, "INSERT", rows, None)?;
     Ok(old.clone().next(version, added, &[]))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,6 +12,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::access::{Object, RoleId};
 use super::delta;
 use super::disk::{Draft, Held, Stored};
+use super::lock;
 use super::migrations::MIGRATIONS;
 use super::relation::TableId;
 use super::rows::{Rows, table_dir};
@@ -102,26 +103,23 @@ impl Catalog {
         &self,
         change: impl FnOnce(&Writing<'_>) -> Result<(T, Vec<Touched>)>,
     ) -> Result<(T, HashSet<TableId>)> {
-        let mut answer = None;
-        let changed = self.commit_steps(None, |steps| {
-            answer = Some(steps.take(change)?);
-            Ok(())
-        })?;
-        Ok((answer.ok_or_else(|| Error::internal("a change was not run"))?, changed))
+        self.commit_steps(None, |steps| steps.take(change))
     }
 
     /// All of these steps, one after the other, or nothing of them.
     ///
     /// `only_on`: the number of the state that they must be the first to change.
     pub(super) fn commit_all(&self, steps: &[Arc<Step>], only_on: Option<u64>) -> Result<HashSet<TableId>> {
-        self.commit_steps(only_on, |under_way| steps.iter().try_for_each(|step| under_way.take(|w| Ok(((), step(w)?)))))
+        let take_all =
+            |under_way: &mut Steps<'_>| steps.iter().try_for_each(|step| under_way.take(|w| Ok(((), step(w)?))));
+        Ok(self.commit_steps(only_on, take_all)?.1)
     }
 
-    fn commit_steps(
+    fn commit_steps<T>(
         &self,
         only_on: Option<u64>,
-        run: impl FnOnce(&mut Steps<'_>) -> Result<()>,
-    ) -> Result<HashSet<TableId>> {
+        run: impl FnOnce(&mut Steps<'_>) -> Result<T>,
+    ) -> Result<(T, HashSet<TableId>)> {
         let mut db = self.db();
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let before = self.state();
@@ -131,7 +129,7 @@ impl Catalog {
         }
         let mut steps =
             Steps { db: &tx, catalog: self, state: State::clone(&before), left: Left::default(), placed: vec![] };
-        run(&mut steps)?;
+        let answer = run(&mut steps)?;
         let Steps { state, left, placed, .. } = steps;
         placed.iter().for_each(|stored| stored.keep());
         tx.commit()?;
@@ -141,7 +139,7 @@ impl Catalog {
         }
         left.stored.iter().for_each(|stored| stored.doom());
         left.gone.iter().for_each(|table| delta::remove_log(&table_dir(&self.root, *table)));
-        Ok(left.changed)
+        Ok((answer, left.changed))
     }
 
     /// A copy of the database in memory, and the state that it is in.
@@ -182,10 +180,6 @@ impl Catalog {
     fn db(&self) -> MutexGuard<'_, Connection> {
         lock(&self.db)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Steps that are being taken, and how far they have come.

@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Statistics;
 
+use super::lock;
 use crate::error::{Error, Kind, Result};
 
 /// A file or folder written for a commit that has not happened yet. Dropping it deletes it, unless it has been placed.
@@ -108,7 +109,7 @@ pub(super) struct Held(Mutex<HashMap<PathBuf, Weak<Stored>>>);
 impl Held {
     /// What the catalog names by this path.
     pub(super) fn at(&self, path: &Path) -> Arc<Stored> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(&self.0);
         match held.get(path).and_then(Weak::upgrade) {
             Some(stored) => stored,
             None => hold(&mut held, Stored::new(path.to_owned(), true)),
@@ -120,7 +121,7 @@ impl Held {
     /// # Errors
     /// [`Kind::Conflict`] if it was placed elsewhere: what it belongs to is not what it was.
     pub(super) fn place(&self, draft: &Draft, path: PathBuf) -> Result<Arc<Stored>> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(&self.0);
         let placed = match draft.placed.get() {
             Some(placed) => placed,
             None => {

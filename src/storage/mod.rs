@@ -33,6 +33,8 @@ mod threads;
 mod transaction;
 mod writer;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 pub use access::{
     Access, DefaultGrant, DefaultOn, Grant, Membership, Object, Policy, Privilege, Role, RoleId, Verifier,
 };
@@ -53,3 +55,8 @@ pub use table::{LakeTable, fill};
 pub use threads::pool;
 pub use transaction::Isolation;
 pub use writer::{Check, TableWriter};
+
+/// A lock whose holder panicked still guards good data: every change under it is made at its end.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use rusqlite::{Connection, params};
@@ -12,6 +12,7 @@ use super::access::{DefaultOn, RoleId};
 use super::catalog::{Found, Reserved, Writing};
 use super::changes::{ChangedRows, record_version};
 use super::directory::Directory;
+use super::lock;
 use super::relation::{Relation, RelationType, TableId};
 use super::roles::{forget_rights, grant_defaults, inherit_rights};
 use super::rows::{comment_on_column, insert_relation};
@@ -140,7 +141,7 @@ impl Store {
     }
 
     fn session(&self) -> MutexGuard<'_, InSession> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.session)
     }
 
     pub(super) fn state(&self) -> Arc<State> {
@@ -474,7 +475,7 @@ fn wrong_kind(schema: &str, name: &str, wanted: RelationType) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::fs;
 
     use datafusion::arrow::array::Int64Array;
@@ -488,14 +489,14 @@ mod tests {
         Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false)]))
     }
 
-    fn writer(store: &Arc<Store>, rows: i64) -> TableWriter {
+    pub(in crate::storage) fn writer(store: &Store, rows: i64) -> TableWriter {
         let mut writer = store.writer(columns()).unwrap();
         let ids = Arc::new(Int64Array::from_iter_values(0..rows));
         writer.write(&RecordBatch::try_new(columns(), vec![ids]).unwrap()).unwrap();
         writer
     }
 
-    fn create(store: &Arc<Store>, name: &str, rows: i64) -> TableId {
+    pub(in crate::storage) fn create(store: &Store, name: &str, rows: i64) -> TableId {
         assert!(store.create_table("public", name, writer(store, rows), IfExists::Error, RoleId::FIRST).unwrap());
         id(store, name)
     }
@@ -512,7 +513,7 @@ mod tests {
     }
 
     /// All data files below the root, committed or not.
-    fn files_on_disk(root: &Path) -> usize {
+    pub(in crate::storage) fn files_on_disk(root: &Path) -> usize {
         let mut found = 0;
         for dir in fs::read_dir(root.join("tables")).unwrap() {
             let entries = fs::read_dir(dir.unwrap().path()).unwrap();

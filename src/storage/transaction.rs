@@ -7,11 +7,12 @@
 //! them.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
 
 use super::catalog::{Catalog, Step, Writing};
+use super::lock;
 use super::relation::TableId;
 use super::state::{State, Touched};
 use crate::error::{Error, Result};
@@ -100,7 +101,7 @@ impl OpenTransaction {
 
     /// Whether it has changed a table.
     pub(super) fn has_changed(&self, table: TableId) -> bool {
-        let changed = |own: &Own| own.changed.lock().unwrap_or_else(PoisonError::into_inner).contains(&table);
+        let changed = |own: &Own| lock(&own.changed).contains(&table);
         self.own.as_ref().is_some_and(changed)
     }
 
@@ -178,7 +179,7 @@ impl Own {
         self.db.execute_batch("SAVEPOINT step")?;
         match catalog.step(&self.db, &self.state, change) {
             Ok((answer, state, changed)) => {
-                self.changed.lock().unwrap_or_else(PoisonError::into_inner).extend(changed);
+                lock(&self.changed).extend(changed);
                 self.db.execute_batch("RELEASE step")?;
                 self.state = Arc::new(state);
                 Ok(answer)
@@ -198,43 +199,17 @@ impl Own {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
-
-    use datafusion::arrow::array::Int64Array;
-    use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-    use datafusion::arrow::record_batch::RecordBatch;
 
     use super::*;
     use crate::error::Kind;
     use crate::frame::Artefact;
-    use crate::storage::{IfExists, NewModel, RelationType, RoleId, Store, TableWriter};
+    use crate::storage::store::tests::{create, files_on_disk, writer};
+    use crate::storage::{IfExists, NewModel, RelationType, RoleId, Store};
 
     const READ_COMMITTED: Isolation = Isolation::ReadCommitted;
 
-    fn columns() -> SchemaRef {
-        Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false)]))
-    }
-
-    fn writer(store: &Store, rows: i64) -> TableWriter {
-        let mut writer = store.writer(columns()).unwrap();
-        let ids = Arc::new(Int64Array::from_iter_values(0..rows));
-        writer.write(&RecordBatch::try_new(columns(), vec![ids]).unwrap()).unwrap();
-        writer
-    }
-
-    fn create(store: &Store, name: &str, rows: i64) -> TableId {
-        assert!(store.create_table("public", name, writer(store, rows), IfExists::Error, RoleId::FIRST).unwrap());
-        TableId(store.relation("public", name).unwrap().unwrap().id)
-    }
-
     fn rows(store: &Store, name: &str) -> Option<u64> {
         store.relation("public", name).unwrap().map(|relation| relation.rows())
-    }
-
-    /// All data files below the root, committed or not.
-    fn files_on_disk(root: &Path) -> usize {
-        let entries = |dir: &Path| fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
-        entries(&root.join("tables")).iter().flat_map(|table| entries(table)).filter(|path| path.is_file()).count()
     }
 
     #[test]

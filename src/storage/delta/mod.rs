@@ -12,10 +12,11 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::directory::Directory;
 use super::history::{TableVersion, columns_at, versions_from};
+use super::lock;
 use super::relation::{Relation, RelationKind, TableId};
 use super::rows::table_dir;
 use super::store::Store;
@@ -59,7 +60,7 @@ impl Directory {
     }
 
     fn try_publish(&self, relation: &Relation) -> Result<()> {
-        let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut published = lock(&self.published);
         let table = TableId(relation.id);
         let log = table_dir(&self.root, table).join(LOG);
         if !schema::can_publish(&relation.columns) {

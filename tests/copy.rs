@@ -1,14 +1,11 @@
 //! COPY as drivers use it: files of every format out and in, in both protocols, and what is wrong with a file.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
 use bytes::Bytes;
 use futures::{SinkExt, TryStreamExt};
 use tokio_postgres::error::DbError;
 use tokio_postgres::{Client, NoTls};
 
-use crate::server::{Connection, TestServer};
+use crate::server::{Connection, Raw, TestServer, letters};
 
 const PEOPLE: &str = "CREATE TABLE people (id bigint NOT NULL, name text, score double precision, born date)";
 
@@ -268,6 +265,55 @@ async fn an_error_in_a_file_says_where_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_that_cannot_be_read_are_left_out() {
+    let server = TestServer::start().await;
+    let connection = server.connect().await;
+    let client = &connection.client;
+    connection.run(PEOPLE).await;
+    let file =
+        "1,ann,0.5,2024-02-29\nx,bob,1,2024-01-01\n3,cid,high,\n4,dan\n,eve,1,\n6,\"f,y\",,2024-13-01\n7,gus,2,\n";
+    let file = file.as_bytes();
+    let csv = |options: &str| format!("COPY people FROM STDIN (FORMAT csv, {options})");
+    assert_eq!(refused(client, &csv("ON_ERROR stop"), b"x,bob,1,\n").await.code().code(), "22P02");
+    // A line that is cut short may say that the file is another than was thought.
+    assert_eq!(refused(client, &csv("ON_ERROR ignore"), file).await.code().code(), "22P04");
+    let values = b"1,ann,0.5,2024-02-29\nx,bob,1,2024-01-01\n7,gus,2,\n";
+    assert_eq!(copy_in(client, &csv("ON_ERROR ignore"), values).await.unwrap(), 2);
+    assert_eq!(connection.value("SELECT count(*) FROM ml.tables WHERE table_name = 'people_rejects'").await, "0");
+    assert_eq!(copy_in(client, &csv("ON_ERROR skip"), file).await.unwrap(), 2);
+    assert_eq!(text(client, "COPY people (id) TO STDOUT").await, "1\n7\n1\n7\n");
+    let kept = "STDIN;2;id: invalid input syntax for type bigint: \"x\";x,bob,1,2024-01-01\n\
+                STDIN;3;score: invalid input syntax for type double precision: \"high\";3,cid,high,\n\
+                STDIN;4;missing data for column \"score\";4,dan\n\
+                STDIN;5;id: null value in column \"id\" violates not-null constraint;,eve,1,\n\
+                STDIN;6;born: date/time field value out of range: \"2024-13-01\";6,\"f,y\",,2024-13-01\n";
+    let rejects = "COPY (SELECT * FROM people_rejects ORDER BY line) TO STDOUT (FORMAT text, DELIMITER ';')";
+    assert_eq!(text(client, rejects).await, kept);
+    let limited = refused(client, &csv("ON_ERROR skip, REJECT_LIMIT 4"), file).await;
+    assert_eq!(limited.message(), "skipped more than REJECT_LIMIT (4) rows");
+    assert_eq!(copy_in(client, &csv("ON_ERROR skip, REJECT_LIMIT 5"), file).await.unwrap(), 2);
+    let kept = "SELECT count(*) FROM people_rejects";
+    assert_eq!(connection.value(kept).await, "10");
+    // A constraint is not a matter of reading, and neither is a quote that does not end: nothing is kept of either file.
+    assert_eq!(refused(client, &csv("ON_ERROR skip"), b"x,,,\n8,\"hal,,\n9,ida,,\n").await.code().code(), "22P04");
+    connection.run("DELETE FROM people; ALTER TABLE people ADD CHECK (id < 7)").await;
+    assert_eq!(refused(client, &csv("ON_ERROR skip"), file).await.code().code(), "23514");
+    assert_eq!(connection.value(kept).await, "10");
+    connection.run("BEGIN").await;
+    assert_eq!(copy_in(client, &csv("ON_ERROR skip"), b"x,,,\n6,jo,,\n").await.unwrap(), 1);
+    assert_eq!(connection.value(kept).await, "11");
+    connection.run("ROLLBACK").await;
+    assert_eq!(connection.value(kept).await, "10");
+
+    // Whoever may not make the table of rejects is told before the file is read.
+    connection.run("CREATE ROLE reader LOGIN; CREATE TABLE words (word int); GRANT INSERT ON words TO reader").await;
+    let reader = Connection::as_user(server.address, "user=reader").await;
+    let denied = refused(&reader.client, "COPY words FROM STDIN (ON_ERROR skip)", b"x\n").await;
+    assert_eq!(denied.code().code(), "42501");
+    assert_eq!(copy_in(&reader.client, "COPY words FROM STDIN (ON_ERROR ignore)", b"x\n1\n").await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_stops_copying_leaves_nothing() {
     let server = TestServer::start().await;
     let connection = server.connect().await;
@@ -359,52 +405,6 @@ async fn files_in_the_simple_protocol() {
     let error = String::from_utf8_lossy(&given_up[1].1).into_owned();
     assert!(error.contains("C57014\0") && error.contains("COPY from stdin failed: changed my mind"), "{error}");
     assert_eq!(letters(&last), "TDCZ");
-}
-
-fn letters(messages: &[(u8, Vec<u8>)]) -> String {
-    messages.iter().map(|(letter, _)| char::from(*letter)).collect()
-}
-
-/// A client that says exactly what it is told to.
-struct Raw(TcpStream);
-
-impl Raw {
-    fn open(address: std::net::SocketAddr) -> Self {
-        let mut raw = Self(TcpStream::connect(address).unwrap());
-        let startup = b"\0\x03\0\0user\0cohort\0database\0cohort\0\0";
-        raw.0.write_all(&(startup.len() as u32 + 4).to_be_bytes()).unwrap();
-        raw.0.write_all(startup).unwrap();
-        raw.until_ready();
-        raw
-    }
-
-    fn query(&mut self, sql: &str) {
-        self.message(b'Q', format!("{sql}\0").as_bytes());
-    }
-
-    fn message(&mut self, letter: u8, body: &[u8]) {
-        self.0.write_all(&[letter]).unwrap();
-        self.0.write_all(&(body.len() as u32 + 4).to_be_bytes()).unwrap();
-        self.0.write_all(body).unwrap();
-    }
-
-    fn until_ready(&mut self) -> Vec<(u8, Vec<u8>)> {
-        let mut messages = Vec::new();
-        loop {
-            let mut head = [0; 5];
-            self.0.read_exact(&mut head).unwrap();
-            let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize - 4;
-            let mut body = vec![0; length];
-            self.0.read_exact(&mut body).unwrap();
-            // Notices and settings come where they come.
-            if !matches!(head[0], b'N' | b'S') {
-                messages.push((head[0], body));
-            }
-            if head[0] == b'Z' {
-                return messages;
-            }
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

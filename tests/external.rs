@@ -282,6 +282,43 @@ async fn our_tables_are_delta_tables() {
     assert_eq!(ours.await, theirs.await);
 }
 
+/// The values of partitions are read from the log, under the name that their column has there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_partitions_are_partitions_of_delta() {
+    let server = TestServer::start().await;
+    let connection = server.connect().await;
+    connection
+        .run(
+            "CREATE TABLE t (id int, shop text, day date) PARTITIONED BY (shop, day);
+             INSERT INTO t SELECT i, CASE i % 3 WHEN 0 THEN 'Köln/1 =%' WHEN 1 THEN 'b' END, date '2026-01-01' + i % 2
+             FROM generate_series(1, 12) AS g (i);
+             UPDATE t SET shop = 'c' WHERE id = 1",
+        )
+        .await;
+    let location = connection.value("SELECT location FROM ml.tables WHERE table_name = 't'").await;
+    connection.run(&format!("CREATE EXTERNAL TABLE others STORED AS DELTA LOCATION '{location}'")).await;
+    let same = async |columns: &str| {
+        let [ours, theirs] = ["t", "others"].map(|table| format!("SELECT {columns} FROM {table} ORDER BY id, day"));
+        let ours = rows(&connection, &ours).await;
+        assert_eq!(ours, rows(&connection, &theirs).await);
+        ours
+    };
+    let read = same("id, shop, day").await;
+    assert!(read.starts_with("1,c,2026-01-02 2,NULL,2026-01-01 3,Köln/1 =%,2026-01-02"), "{read}");
+    let one = "SELECT sum(id) FROM others WHERE shop = 'b' AND day = '2026-01-01'";
+    assert_eq!(rows(&connection, one).await, "14");
+    connection.run("ALTER TABLE t RENAME COLUMN shop TO branch; DELETE FROM t WHERE branch = 'c'").await;
+    connection.run("DROP TABLE others").await;
+    connection.run(&format!("CREATE EXTERNAL TABLE others STORED AS DELTA LOCATION '{location}'")).await;
+    assert!(same("id, branch, day").await.starts_with("2,NULL"));
+    for n in 0..100 {
+        connection.run(&format!("INSERT INTO t VALUES ({n}, 'late', '2027-01-01')")).await;
+    }
+    assert!(Path::new(&location).join("_delta_log/_last_checkpoint").exists());
+    std::fs::remove_file(Path::new(&location).join(format!("_delta_log/{:020}.json", 0))).unwrap();
+    same("id, branch, day").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_are_for_superusers() {
     let (server, dir) = (TestServer::start().await, folder(&[("a.csv", "id,secret\n1,x\n")]));

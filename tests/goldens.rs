@@ -83,6 +83,7 @@ goldens!(
     model_rights,
     outliers,
     owner,
+    partitions,
     policy,
     popularity,
     postgres_sql,

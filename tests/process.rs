@@ -646,6 +646,49 @@ async fn a_large_result_does_not_fill_the_memory() {
     assert!(grown < 128 << 10, "the server grew by {grown} kB");
 }
 
+/// What is larger than the memory limit goes to disk and comes back, or is refused; the server goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_larger_than_the_memory_limit_spills() {
+    let data = TempDir::new().unwrap();
+    let server = Process::start(&mut cohort(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--threads",
+        "2",
+        "--memory-limit",
+        "64MB",
+        "--data-dir",
+        shown(data.path()),
+    ]));
+    let connection = server.connect().await;
+    connection
+        .run(
+            "CREATE TABLE wide AS SELECT i, (i * 7919) % 3000017 AS key, md5(i::text) || md5((i + 1)::text) AS filler
+             FROM generate_series(1, 3000000) AS t(i)",
+        )
+        .await;
+    let spilled = || fs::read_dir(data.path().join("spilled")).unwrap().count();
+    // About 300 MB each, sorted and grouped.
+    let sorted = "SELECT count(*) FROM (SELECT key, lag(key) OVER (ORDER BY filler, key) AS before FROM wide) AS t";
+    assert_eq!(connection.value(sorted).await, "3000000");
+    let grouped = "SELECT count(*) FROM (SELECT filler, count(*) AS n FROM wide GROUP BY filler) AS t WHERE n = 1";
+    assert_eq!(connection.value(grouped).await, "3000000");
+    connection.run("CREATE TABLE in_order AS SELECT * FROM wide ORDER BY filler").await;
+    assert_eq!(connection.value("SELECT count(DISTINCT key) FROM in_order").await, "3000000");
+    // The build side of this join has no other place than memory.
+    let joined = "SELECT count(*) FROM wide a JOIN wide b ON a.filler = b.filler WHERE a.i + b.i > 0";
+    let refused = connection.client.simple_query(joined).await;
+    if let Err(error) = refused {
+        assert_eq!(error.code().unwrap().code(), "53200", "{error:?}");
+    }
+    assert_eq!(connection.value("SELECT 1").await, "1");
+    let peak = peak_memory(&server.child);
+    assert!(peak < 700 << 10, "the server took {peak} kB");
+    drop(connection);
+    assert!(spilled() <= 1, "spilled files stay behind");
+}
+
 /// The most memory a process has had, in kB, where the machine tells.
 fn peak_memory(child: &Child) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();

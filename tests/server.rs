@@ -1,6 +1,7 @@
 //! A server of its own for a test: in this process, on a free port, with a data directory that goes when it goes.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -155,4 +156,51 @@ pub fn told(error: &tokio_postgres::Error) -> String {
         }
         None => format!("{error:?}"),
     }
+}
+
+/// A client that says exactly what it is told to.
+pub struct Raw(TcpStream);
+
+impl Raw {
+    pub fn open(address: SocketAddr) -> Self {
+        let mut raw = Self(TcpStream::connect(address).unwrap());
+        let startup = b"\0\x03\0\0user\0cohort\0database\0cohort\0\0";
+        raw.0.write_all(&(startup.len() as u32 + 4).to_be_bytes()).unwrap();
+        raw.0.write_all(startup).unwrap();
+        raw.until_ready();
+        raw
+    }
+
+    pub fn query(&mut self, sql: &str) {
+        self.message(b'Q', format!("{sql}\0").as_bytes());
+    }
+
+    pub fn message(&mut self, letter: u8, body: &[u8]) {
+        self.0.write_all(&[letter]).unwrap();
+        self.0.write_all(&(body.len() as u32 + 4).to_be_bytes()).unwrap();
+        self.0.write_all(body).unwrap();
+    }
+
+    pub fn until_ready(&mut self) -> Vec<(u8, Vec<u8>)> {
+        let mut messages = Vec::new();
+        loop {
+            let mut head = [0; 5];
+            self.0.read_exact(&mut head).unwrap();
+            let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize - 4;
+            let mut body = vec![0; length];
+            self.0.read_exact(&mut body).unwrap();
+            // Notices and settings come where they come.
+            if !matches!(head[0], b'N' | b'S') {
+                messages.push((head[0], body));
+            }
+            if head[0] == b'Z' {
+                return messages;
+            }
+        }
+    }
+}
+
+/// Which messages these are.
+pub fn letters(messages: &[(u8, Vec<u8>)]) -> String {
+    messages.iter().map(|(letter, _)| char::from(*letter)).collect()
 }

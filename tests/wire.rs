@@ -7,7 +7,7 @@ use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use crate::server::{Connection, PATIENCE, TestServer};
+use crate::server::{Connection, PATIENCE, Raw, TestServer, letters};
 
 /// Even customers like even products, odd ones odd products, with holes to fill.
 const BOARD: &str = "CREATE TABLE had AS SELECT u AS customer_id, i AS product_id \
@@ -530,6 +530,44 @@ async fn a_script_is_all_or_nothing() {
     assert_eq!(connection.value("SELECT count(*) FROM t").await, "2");
     connection.run("").await;
     connection.run(" ; ;").await;
+}
+
+/// Statements that a client sends before it asks for an answer, as drivers do with batches.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_before_one_sync_is_all_or_nothing() {
+    let server = TestServer::start().await;
+    let connection = server.connect().await;
+    connection.run("CREATE TABLE t (a int)").await;
+    let address = server.address;
+    let talk = tokio::task::spawn_blocking(move || {
+        let mut raw = Raw::open(address);
+        let statement = |raw: &mut Raw, sql: &str| {
+            raw.message(b'P', format!("\0{sql}\0\0\0").as_bytes());
+            raw.message(b'B', b"\0\0\0\0\0\0\0\0");
+            raw.message(b'E', b"\0\0\0\0\0");
+        };
+        let mut said = Vec::new();
+        for statements in [
+            &["INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (2)", "SELECT sum(a) FROM t"][..],
+            &["INSERT INTO t VALUES (10)", "SELECT 1 / 0", "INSERT INTO t VALUES (20)"],
+            &["INSERT INTO t VALUES (100)", "BEGIN", "INSERT INTO t VALUES (200)"],
+            &["ROLLBACK", "INSERT INTO t VALUES (1000)"],
+            &["INSERT INTO t VALUES (10000)", "VACUUM t"],
+        ] {
+            statements.iter().for_each(|sql| statement(&mut raw, sql));
+            raw.message(b'S', b"");
+            let answers = raw.until_ready();
+            let state = answers.last().map(|(_, body)| char::from(body[0])).unwrap_or_default();
+            said.push(format!("{} {state}", letters(&answers)));
+        }
+        // One that is never asked to end has done nothing.
+        statement(&mut raw, "INSERT INTO t VALUES (100000)");
+        raw.message(b'H', b"");
+        said
+    });
+    let said = talk.await.unwrap();
+    assert_eq!(said, ["12C12C12DCZ I", "12C12EZ I", "12C12C12CZ T", "12C12CZ I", "12C12EZ I"]);
+    assert_eq!(connection.value("SELECT sum(a) FROM t").await, "1003");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

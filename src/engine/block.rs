@@ -87,6 +87,12 @@ impl Session {
         ended
     }
 
+    /// The same, which is taken back unless it is committed.
+    pub(super) fn implicit_block(&self) -> Result<ImplicitBlock<'_>> {
+        self.begin_implicit_block()?;
+        Ok(ImplicitBlock { session: Some(self) })
+    }
+
     /// From here on nobody else sees what the session writes. For that it needs a sight of its own.
     fn open_transaction(&self) -> Result<()> {
         let mut sight = lock(&self.sight);
@@ -238,6 +244,25 @@ impl Session {
         }
         let message = format!("cannot execute {statement} in a read-only transaction");
         Err(Error::new(Kind::ReadOnlyTransaction, message))
+    }
+}
+
+/// What one statement does in several commits, as one.
+pub(super) struct ImplicitBlock<'a> {
+    session: Option<&'a Session>,
+}
+
+impl ImplicitBlock<'_> {
+    pub(super) fn commit(mut self) -> Result<()> {
+        self.session.take().map_or(Ok(()), |session| session.end_implicit_block(true))
+    }
+}
+
+impl Drop for ImplicitBlock<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session {
+            let _ = session.end_implicit_block(false);
+        }
     }
 }
 

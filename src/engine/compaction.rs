@@ -17,8 +17,14 @@ const SMALL_BYTES: u64 = 64 << 20;
 /// With so many small files a table is compacted without being asked.
 const MANY: usize = 64;
 
-fn small_files(relation: &Relation) -> impl Iterator<Item = &DataFile> {
-    relation.files.iter().filter(|file| file.rows < SMALL_ROWS && file.bytes < SMALL_BYTES)
+/// The small files that there would be fewer of, those of one partition side by side, and in how many partitions they are.
+fn small_files(relation: &Relation) -> (Vec<DataFile>, usize) {
+    let mut small: Vec<&DataFile> =
+        relation.files.iter().filter(|file| file.rows < SMALL_ROWS && file.bytes < SMALL_BYTES).collect();
+    small.sort_by(|a, b| a.partition().cmp(b.partition()));
+    let together = small.chunk_by(|a, b| a.partition() == b.partition()).filter(|files| files.len() > 1);
+    let partitions = together.clone().count();
+    (together.flatten().map(|file| (*file).clone()).collect(), partitions)
 }
 
 /// Where rows come one by one all day, so many files of earlier versions are kept, whatever their age.
@@ -28,8 +34,14 @@ impl Engine {
     /// Compacts a table in the background if it has many small files, and nobody is at it already. A transaction that has
     /// changed it would lose its files, and could not be committed: it is left alone until that ends.
     pub(super) fn tidy(self: &Arc<Self>, table: TableId) {
-        let has_many = self.sight.store.table(table).is_ok_and(|relation| small_files(&relation).count() >= MANY);
-        if !has_many || self.sight.store.is_being_changed(table) || !lock(&self.tidied).insert(table) {
+        let has_many = |relation: Relation| {
+            let (files, partitions) = small_files(&relation);
+            files.len() >= MANY + partitions - 1
+        };
+        if !self.sight.store.table(table).is_ok_and(has_many)
+            || self.sight.store.is_being_changed(table)
+            || !lock(&self.tidied).insert(table)
+        {
             return;
         }
         let (engine, state) = (Arc::downgrade(self), self.base.clone());
@@ -77,14 +89,14 @@ pub(super) async fn compact(
 
 async fn once(store: &Arc<Store>, table: TableId, state: &SessionState) -> Result<Option<(usize, usize)>> {
     let relation = store.table(table)?;
-    let small: Vec<DataFile> = small_files(&relation).cloned().collect();
-    if small.len() < 2 {
+    let (small, _) = small_files(&relation);
+    if small.is_empty() {
         return Ok(None);
     }
     let part = Relation { files: small.clone().into(), ..relation };
-    let columns = Arc::clone(&part.columns);
+    let empty = store.writer_for(&part)?;
     let lake = LakeTable::new(Arc::clone(store), part)?;
-    let writer = fill(store.writer(columns)?, lake.rows_in_order(state, state.task_ctx()).await?).await?;
+    let writer = fill(empty, lake.rows_in_order(state, state.task_ctx()).await?).await?;
     let (from, to) = (small.len(), writer.files());
     // No await from here to the answer: what is cancelled has committed nothing.
     not_in_the_way(|| store.change(Change::of_rows(table, "OPTIMIZE", Replaces::Files(small)), writer))?;

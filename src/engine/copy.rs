@@ -19,10 +19,11 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use futures::{StreamExt, stream};
 use tokio::sync::mpsc;
 
+use crate::engine::import::{OnError, Reject, Rejects};
 use crate::engine::session::lock;
 use crate::engine::{Run, Session, rules};
 use crate::error::{Error, Kind, Result};
-use crate::storage::LakeTable;
+use crate::storage::{LakeTable, RoleId};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyFormat {
@@ -56,6 +57,10 @@ pub struct CopyOptions {
     pub force_not_null: Chosen,
     /// Columns that are NULL even where what stands for it is quoted.
     pub force_null: Chosen,
+    /// What becomes of a line that cannot be read.
+    pub on_error: OnError,
+    /// With more such lines than this the copy fails after all.
+    pub reject_limit: Option<u64>,
 }
 
 /// Some columns of a file.
@@ -89,6 +94,8 @@ pub struct CopyIn {
     pub options: CopyOptions,
     /// The file, where it is one of the server, or an object of S3.
     pub file: Option<Box<dyn Read + Send>>,
+    /// What the file is called where lines of it are kept.
+    pub called: String,
     table: Arc<LakeTable>,
     into: TableReference,
     /// Where the file has each column of the table.
@@ -120,12 +127,26 @@ impl CopyIn {
             Arc::new(Schema::new(fields))
         };
         let name = into.table().to_owned();
-        Ok(Self { name, columns, options, file: None, table: Arc::new(table), into, places })
+        let called = "STDIN".to_owned();
+        Ok(Self { name, columns, options, file: None, called, table: Arc::new(table), into, places })
     }
 
     /// Writes what comes, in one commit at its end. `None` says that this is the end: an error, or nothing more,
     /// leaves nothing.
     pub async fn load(self, session: &Session, rows: mpsc::Receiver<Piece>, run: &Run) -> Result<u64> {
+        // Lines that are kept are committed with the rows.
+        match self.options.on_error == OnError::Skip && !session.in_block() {
+            true => {
+                let block = session.implicit_block()?;
+                let loaded = self.load_rows(session, rows, run).await?;
+                block.commit()?;
+                Ok(loaded)
+            }
+            false => self.load_rows(session, rows, run).await,
+        }
+    }
+
+    async fn load_rows(self, session: &Session, rows: mpsc::Receiver<Piece>, run: &Run) -> Result<u64> {
         // NULLs may come as far as the writer, who refuses them by the column's name.
         let fields = self.table.relation().columns.fields().iter();
         let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
@@ -141,20 +162,83 @@ impl CopyIn {
         }
         let checks = rules::checks(&session.context.state(), relation)?;
         let table = LakeTable::new(session.store(), relation.clone())?.with_checks(checks);
-        let file = File { schema: Arc::clone(&schema), columns: columns.into(), rows: Mutex::new(Some(rows)) };
+        let rejects = LeftOut {
+            rejects: Rejects::new(&session.store(), &relation.schema, &relation.name),
+            file: self.called,
+            on_error: self.options.on_error,
+            limit: self.options.reject_limit,
+            owner: session.rights()?.role(),
+        };
+        let rejects = Arc::new(Mutex::new(rejects));
+        let file = File {
+            schema: Arc::clone(&schema),
+            columns: columns.into(),
+            rows: Mutex::new(Some(rows)),
+            rejects: Arc::clone(&rejects),
+        };
         let file = StreamingTable::try_new(schema, vec![Arc::new(file)])?;
         let scan = LogicalPlanBuilder::scan("copied", provider_as_source(Arc::new(file)), None)?.build()?;
         let table = provider_as_source(Arc::new(table));
         let insert = LogicalPlanBuilder::insert_into(scan, self.into, table, InsertOp::Append)?.build()?;
-        match insert {
-            LogicalPlan::Dml(insert) => session.write(insert, run).await,
-            other => Err(Error::internal(format!("an INSERT was planned as {}", other.display()))),
-        }
+        let LogicalPlan::Dml(insert) = insert else {
+            return Err(Error::internal(format!("an INSERT was planned as {}", insert.display())));
+        };
+        let written = session.write(insert, run).await?;
+        let mut rejects = lock(&rejects);
+        rejects.keep()?;
+        rejects.tell(run);
+        Ok(written)
     }
 }
 
 /// Rows of a file, its end, or why it has none.
-pub type Piece = Result<Option<RecordBatch>>;
+pub type Piece = Result<Option<CopiedRows>>;
+
+/// Rows that could be read, and lines among them that could not.
+#[derive(Debug)]
+pub struct CopiedRows {
+    pub rows: RecordBatch,
+    pub rejects: Vec<Reject>,
+}
+
+/// The lines of a file that are left out.
+struct LeftOut {
+    rejects: Rejects,
+    file: String,
+    on_error: OnError,
+    limit: Option<u64>,
+    owner: RoleId,
+}
+
+impl LeftOut {
+    fn take(&mut self, rejects: &[Reject]) -> Result<()> {
+        self.rejects.take(&self.file, rejects, self.on_error)?;
+        match self.limit {
+            Some(limit) if self.rejects.rows() > limit => {
+                let message = format!("skipped more than REJECT_LIMIT ({limit}) rows");
+                let last = rejects.last().map(|reject| format!("line {}: {}", reject.line, reject.reason));
+                Err(Error::new(Kind::InvalidText, message).hint(last.unwrap_or_default()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn keep(&mut self) -> Result<()> {
+        self.rejects.commit(self.owner)
+    }
+
+    fn tell(&self, run: &Run) {
+        let kept = match self.on_error {
+            OnError::Skip => format!(" and kept in \"{}\"", self.rejects.kept_in()),
+            _ => String::new(),
+        };
+        match self.rejects.rows() {
+            0 => {}
+            1 => run.notice(format!("1 row was skipped{kept}: it cannot be read")),
+            rows => run.notice(format!("{rows} rows were skipped{kept}: they cannot be read")),
+        }
+    }
+}
 
 /// Where a column of the table comes from.
 enum Column {
@@ -169,6 +253,7 @@ struct File {
     schema: SchemaRef,
     columns: Arc<[Column]>,
     rows: Mutex<Option<mpsc::Receiver<Piece>>>,
+    rejects: Arc<Mutex<LeftOut>>,
 }
 
 impl PartitionStream for File {
@@ -178,11 +263,15 @@ impl PartitionStream for File {
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let (schema, columns) = (Arc::clone(&self.schema), Arc::clone(&self.columns));
-        let mut rows = lock(&self.rows).take();
+        let (mut rows, rejects) = (lock(&self.rows).take(), Arc::clone(&self.rejects));
         let cut = || Error::internal("the file was left before its end");
         let batches = stream::poll_fn(move |cx| match &mut rows {
             Some(waiting) => waiting.poll_recv(cx).map(|piece| {
                 let piece = piece.unwrap_or_else(|| Err(cut())).transpose();
+                let piece = piece.map(|copied| {
+                    let CopiedRows { rows, rejects: left_out } = copied?;
+                    lock(&rejects).take(&left_out).map(|()| rows)
+                });
                 if !matches!(piece, Some(Ok(_))) {
                     rows = None;
                 }

@@ -14,7 +14,7 @@ use crate::engine::statement::parse_sql;
 use crate::engine::system_tables::SystemTables;
 use crate::engine::{Answer, Run, Session, rules};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{IfExists, Relation, RelationKind, RelationType, Rules, TableId, fill};
+use crate::storage::{IfExists, Partitioning, Relation, RelationKind, RelationType, Rules, TableId, fill};
 
 /// Runs a definition. `view` is the query of a CREATE VIEW as it was written, `rules` are those of a CREATE TABLE.
 pub async fn run(
@@ -154,7 +154,8 @@ async fn create_table(session: &Session, table: CreateMemoryTable, rules: &Rules
     let state = session.context.state();
     let columns = stored(table.input.schema().inner());
     rules::validate(&state, rules, &columns)?;
-    let writer = store.writer(Arc::new(rules.beside(&columns)?))?;
+    let partitioning = Partitioning::of(&rules.partitioned_by, &columns)?;
+    let writer = store.writer(Arc::new(rules.beside(&columns)?))?.partitioned(partitioning);
     let plan = Arc::unwrap_or_clone(table.input);
     let rows = session
         .on_work_threads(run, |cancel| async move {

@@ -137,8 +137,10 @@ fn common(config: &Config, store: &Arc<Store>) -> Result<Common> {
     options.execution.time_zone = Some("UTC".to_owned());
     let pool = FairSpillPool::new(config.memory_limit);
     let consumers = std::num::NonZeroUsize::MIN.saturating_add(4);
-    let runtime =
-        RuntimeEnvBuilder::new().with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers))).build_arc()?;
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers)))
+        .with_temp_file_path(store.spilled())
+        .build_arc()?;
     Ok(Common {
         settings,
         runtime,

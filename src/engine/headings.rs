@@ -9,6 +9,9 @@ use datafusion::sql::sqlparser::ast::{self, Expr, SelectItem, SetExpr, VisitMut,
 
 use crate::engine::pg_catalog;
 
+/// Of a column's name what begins here is for the planner alone.
+pub(super) const HIDDEN: char = '\0';
+
 /// What stands over the columns of a query: from the left up to its wildcard, if it has one, and from the right.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Headings {
@@ -39,15 +42,17 @@ impl Headings {
             let heading = match item {
                 SelectItem::UnnamedExpr(expr) => {
                     let heading = heading(expr);
-                    let again = !seen.insert(planned_name(expr)) || (n_wildcards > 0 && is_column(expr));
-                    if again {
+                    let again = planned_names(expr).into_iter().filter(|name| !seen.insert(name.clone())).count() > 0;
+                    if again || (n_wildcards > 0 && is_column(expr)) {
                         *item = renamed(expr, &heading, at);
                     }
                     Some(heading)
                 }
                 SelectItem::ExprWithAlias { expr, alias } => {
                     let heading = folded(alias);
-                    if seen.insert(heading.clone()) {
+                    if let Some((shown, _)) = heading.split_once(HIDDEN).filter(|(shown, _)| !shown.is_empty()) {
+                        Some(shown.to_owned())
+                    } else if seen.insert(heading.clone()) {
                         None
                     } else {
                         *item = renamed(expr, &heading, at);
@@ -125,6 +130,15 @@ fn first_select(body: &mut SetExpr) -> Option<&mut ast::Select> {
     }
 }
 
+fn first_select_of(body: &SetExpr) -> Option<&ast::Select> {
+    match body {
+        SetExpr::Select(select) => Some(select),
+        SetExpr::Query(query) => first_select_of(&query.body),
+        SetExpr::SetOperation { left, .. } => first_select_of(left),
+        _ => None,
+    }
+}
+
 /// A whole number that a query gives is an integer if it fits one; the planner takes it for a bigint.
 fn small_literal(item: &mut SelectItem) {
     let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { return };
@@ -151,14 +165,21 @@ fn renamed(expr: &Expr, heading: &str, at: usize) -> SelectItem {
     SelectItem::ExprWithAlias { expr: expr.clone(), alias }
 }
 
-/// The name that the planner gives an expression, near enough to tell which are the same: it does not mention casts.
-fn planned_name(expr: &Expr) -> String {
+/// The names that the planner gives an expression, near enough to tell which are the same: it does not mention casts.
+fn planned_names(expr: &Expr) -> Vec<String> {
     match expr {
-        Expr::Cast { expr, .. } | Expr::Nested(expr) => planned_name(expr),
-        Expr::Identifier(name) => folded(name),
-        // The planner calls them all the same.
-        Expr::Subquery(_) => "(<subquery>)".to_owned(),
-        other => other.to_string(),
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => planned_names(expr),
+        Expr::Identifier(name) => vec![folded(name)],
+        // The planner calls them all the same; once joined, each is called as its column is.
+        Expr::Subquery(query) => {
+            let column = first_select_of(&query.body).and_then(|select| match select.projection.first() {
+                Some(SelectItem::UnnamedExpr(expr)) => planned_names(expr).pop(),
+                Some(SelectItem::ExprWithAlias { alias, .. }) => Some(folded(alias)),
+                _ => None,
+            });
+            std::iter::once("(<subquery>)".to_owned()).chain(column).collect()
+        }
+        other => vec![other.to_string()],
     }
 }
 
@@ -167,7 +188,7 @@ fn is_column(expr: &Expr) -> bool {
 }
 
 /// What Postgres puts over an expression without an alias (`FigureColname` in its `parse_target.c`).
-fn heading(expr: &Expr) -> String {
+pub(super) fn heading(expr: &Expr) -> String {
     own_name(expr).map(|(name, _)| name).unwrap_or_else(|| "?column?".to_owned())
 }
 
@@ -229,14 +250,9 @@ fn cast_by_function(call: &ast::Function) -> Option<(String, Option<(String, boo
 }
 
 fn subquery_name(body: &SetExpr) -> Option<(String, bool)> {
-    match body {
-        SetExpr::Select(select) => match select.projection.first()? {
-            SelectItem::ExprWithAlias { alias, .. } => Some((folded(alias), true)),
-            SelectItem::UnnamedExpr(expr) => own_name(expr),
-            _ => None,
-        },
-        SetExpr::Query(query) => subquery_name(&query.body),
-        SetExpr::SetOperation { left, .. } => subquery_name(left),
+    match first_select_of(body)?.projection.first()? {
+        SelectItem::ExprWithAlias { alias, .. } => Some((folded(alias), true)),
+        SelectItem::UnnamedExpr(expr) => own_name(expr),
         _ => None,
     }
 }

@@ -1,9 +1,10 @@
-//! What a table holds its rows to: the defaults of its columns, and CHECK constraints.
+//! What a table holds its rows to: the defaults of its columns, and CHECK constraints; and what it is partitioned by.
 //!
-//! The catalog keeps them as SQL. DataFusion's planner knows of no CHECK, so they are taken out of a CREATE TABLE before it
-//! sees them.
+//! The catalog keeps them as SQL. DataFusion's planner knows of no CHECK and no partitions of a table, so they are taken out
+//! of a CREATE TABLE before it sees them.
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Schema};
@@ -12,20 +13,24 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::sql::parser::Statement as Sql;
-use datafusion::sql::sqlparser::ast::{self, ColumnOption, ObjectName, TableConstraint};
+use datafusion::sql::sqlparser::ast::{
+    self, ColumnOption, FunctionArg, FunctionArgExpr, FunctionArguments, HiveDistributionStyle, ObjectName,
+    TableConstraint,
+};
 use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::engine::Session;
 use crate::engine::dialect::DIALECT;
 use crate::engine::statement::{folded, syntax};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{Check, Relation, Rules};
+use crate::storage::{Check, Partitioning, Relation, Rules};
 
 /// Takes the rules out of a CREATE TABLE; other statements have none.
-pub(super) fn take(sql: &mut Sql) -> Rules {
+pub(super) fn take(sql: &mut Sql) -> Result<Rules> {
     let mut rules = Rules::default();
-    let Sql::Statement(statement) = sql else { return rules };
-    let ast::Statement::CreateTable(table) = statement.as_mut() else { return rules };
+    let Sql::Statement(statement) = sql else { return Ok(rules) };
+    let ast::Statement::CreateTable(table) = statement.as_mut() else { return Ok(rules) };
+    rules.partitioned_by = take_partitioning(table)?;
     let of = table_name(&table.name);
     let add_check = |rules: &mut Rules, name: Option<String>, column: Option<&str>, expr: &ast::Expr| {
         let name = name.unwrap_or_else(|| check_name(rules, &of, column));
@@ -53,7 +58,34 @@ pub(super) fn take(sql: &mut Sql) -> Rules {
         }
         _ => true,
     });
-    rules
+    Ok(rules)
+}
+
+/// `PARTITIONED BY (a, b)`, or as Postgres has it, `PARTITION BY LIST (a)`: each value is a partition of its own.
+fn take_partitioning(table: &mut ast::CreateTable) -> Result<Vec<String>> {
+    const HINT: &str = "write PARTITIONED BY (column, …): each value has files of its own";
+    let unknown = |written: &str| Error::unsupported(format!("{written} is not supported")).hint(HINT);
+    if let HiveDistributionStyle::PARTITIONED { columns } =
+        mem::replace(&mut table.hive_distribution, HiveDistributionStyle::NONE)
+    {
+        let is_named = |column: &&ast::ColumnDef| column.data_type == ast::DataType::Unspecified;
+        if let Some(typed) = columns.iter().find(|column| !is_named(column)) {
+            let message = format!("column \"{}\" in PARTITIONED BY has a type", folded(&typed.name));
+            return Err(Error::new(Kind::Syntax, message).hint("declare it with the others, and only name it here"));
+        }
+        return Ok(columns.iter().map(|column| folded(&column.name)).collect());
+    }
+    let Some(by) = table.partition_by.take() else { return Ok(Vec::new()) };
+    let ast::Expr::Function(function) = by.as_ref() else { return Err(unknown("PARTITION BY without LIST")) };
+    let FunctionArguments::List(list) = &function.args else { return Err(unknown(&format!("PARTITION BY {by}"))) };
+    if !function.name.to_string().eq_ignore_ascii_case("list") {
+        return Err(unknown(&format!("PARTITION BY {}", function.name.to_string().to_uppercase())));
+    }
+    let column = |argument: &FunctionArg| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(ast::Expr::Identifier(name))) => Ok(folded(name)),
+        other => Err(unknown(&format!("PARTITION BY the expression {other}"))),
+    };
+    list.args.iter().map(column).collect()
 }
 
 fn table_name(name: &ObjectName) -> String {
@@ -70,6 +102,7 @@ pub(super) fn check_name(rules: &Rules, table: &str, column: Option<&str>) -> St
 
 /// Refuses rules that could never be kept.
 pub(super) fn validate(state: &SessionState, rules: &Rules, columns: &Schema) -> Result<()> {
+    Partitioning::of(&rules.partitioned_by, columns)?;
     for (column, text) in &rules.defaults {
         let field = columns.field_with_name(column).map_err(|_| unknown(column))?;
         let expr = planned(state, text, &DFSchema::empty()).map_err(|error| {

@@ -109,6 +109,11 @@ impl Prepared {
         }
     }
 
+    /// Whether it cannot run in a transaction.
+    pub fn runs_alone(&self) -> bool {
+        matches!(&self.0.work, Work::Own(own) if own.runs_alone())
+    }
+
     /// The types of $1, $2, …
     pub fn parameters(&self) -> &[DataType] {
         &self.0.parameters
@@ -217,7 +222,7 @@ impl Session {
         self.enter(&sql)?;
         refuse(&sql)?;
         let view = view_query(&sql);
-        let rules = rules::take(&mut sql);
+        let rules = rules::take(&mut sql)?;
         let change = RowChange::of(self, &mut sql)?;
         let headings = headings(&mut sql);
         let store = self.store();

@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::engine::dialect::DIALECT;
 use crate::engine::rewrite::{rewrite, rewrite_query};
+use crate::engine::row_changes::spell_nothing;
 use crate::engine::statements::STATEMENTS;
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
@@ -61,6 +62,10 @@ pub trait Own: Send + Sync + fmt::Debug {
     fn ends_failure(&self) -> bool {
         false
     }
+    /// Whether it cannot run in a transaction block.
+    fn runs_alone(&self) -> bool {
+        false
+    }
     /// The types of the parameters ($1, $2, …) in it; `declared` are those that the client named.
     async fn parameters(&self, _session: &Session, _declared: &[Option<DataType>]) -> Result<Vec<DataType>> {
         Ok(Vec::new())
@@ -103,7 +108,8 @@ pub(super) fn parse_sql(sql: &str) -> Result<Sql> {
 
 /// A parser at the beginning of that text.
 pub(super) fn parser(sql: &str) -> Result<DFParser<'static>> {
-    let tokens = Tokenizer::new(&DIALECT, sql).tokenize_with_location().map_err(|error| syntax(error.into()))?;
+    let mut tokens = Tokenizer::new(&DIALECT, sql).tokenize_with_location().map_err(|error| syntax(error.into()))?;
+    spell_nothing(&mut tokens);
     refuse_long_chains(&tokens)?;
     Ok(DFParserBuilder::new(tokens).with_dialect(&DIALECT).with_recursion_limit(MAX_DEPTH).build()?)
 }

@@ -266,8 +266,8 @@ const TRAINING_INFO: SystemTable = SystemTable {
 
 const TABLES: SystemTable = SystemTable {
     name: "tables",
-    doc: "One row a stored table: which version it is at, from which one on it can be read, how large it is, and in which \
-          folder of the server others find it as a Delta table.",
+    doc: "One row a stored table: which version it is at, from which one on it can be read, how large it is, which \
+          columns it is partitioned by, and in which folder of the server others find it as a Delta table.",
     columns: &[
         ("table_schema", Cell::Text),
         ("table_name", Cell::Text),
@@ -277,6 +277,7 @@ const TABLES: SystemTable = SystemTable {
         ("files", Cell::Whole),
         ("bytes", Cell::Whole),
         ("earlier_bytes", Cell::Whole),
+        ("partitioned_by", Cell::Text),
         ("location", Cell::Text),
     ],
     lines: |Shown { tables, .. }| {
@@ -290,6 +291,7 @@ const TABLES: SystemTable = SystemTable {
                 table.files.len().into(),
                 table.bytes().into(),
                 table.past.iter().map(|file| file.bytes).sum::<u64>().into(),
+                Some(table.rules.partitioned_by.join(", ")).filter(|columns| !columns.is_empty()).into(),
                 location.clone().into(),
             ]
         };

@@ -16,7 +16,7 @@ use super::requests::Request;
 use super::tls::Tls;
 use super::wire::Wire;
 use super::{responses, startup};
-use crate::engine::{self, Engine, Session, Transaction};
+use crate::engine::{self, Engine, Prepared, Session, Transaction};
 use crate::error::{Error, Kind, Result};
 
 /// A client has to say who it is within this time.
@@ -57,6 +57,8 @@ pub(super) struct Connection {
     closing: CancellationToken,
     /// After an error in the extended protocol everything is skipped until Sync.
     skipping: bool,
+    /// Several statements before one Sync are a transaction, which has begun.
+    pipelined: bool,
     _place: OwnedSemaphorePermit,
 }
 
@@ -98,6 +100,7 @@ impl Connection {
             terminate: login.terminate,
             closing: shared.closing.clone(),
             skipping: false,
+            pipelined: false,
             _place: login.place,
         }
     }
@@ -133,20 +136,49 @@ impl Connection {
     async fn answer(&mut self, request: Request) -> Result<(), Failure> {
         match request {
             Request::Query(sql) => {
+                self.end_pipeline()?;
                 self.query(sql).await?;
                 self.ready().await
             }
             Request::Parse { statement, sql, declared } => self.parse(statement, sql, declared).await,
             Request::Bind(bind) => self.bind(bind),
             Request::Describe(target) => self.describe(&target),
-            Request::Execute { portal, max_rows } => self.execute(portal, max_rows).await,
+            Request::Execute { portal, max_rows } => {
+                self.begin_pipeline(&portal).await?;
+                self.execute(portal, max_rows).await
+            }
             Request::Close(target) => self.close(&target),
             Request::Flush => self.wire.flush().await,
             Request::Sync => {
-                self.skipping = false;
+                self.end_pipeline()?;
                 self.ready().await
             }
             Request::Terminate | Request::Stray => Ok(()),
+        }
+    }
+
+    /// A statement is to run. Unless it is the only one before the next Sync, those up to there belong together; as long as
+    /// nothing else has come, nobody knows. What must run by itself may be the first of them.
+    async fn begin_pipeline(&mut self, portal: &str) -> Result<(), Failure> {
+        if self.pipelined || self.session.transaction() != Transaction::Idle || self.wire.sync_is_next() {
+            return Ok(());
+        }
+        self.wire.take_what_came().await?;
+        let prepared = self.portals.get(portal).and_then(|portal| portal.statement.prepared.as_ref());
+        if self.wire.sync_is_next() || prepared.is_some_and(Prepared::runs_alone) {
+            return Ok(());
+        }
+        self.session.begin_implicit_block()?;
+        self.pipelined = true;
+        Ok(())
+    }
+
+    /// What ran since the last Sync is committed, if all of it went well.
+    fn end_pipeline(&mut self) -> Result<()> {
+        let went_well = !std::mem::replace(&mut self.skipping, false);
+        match std::mem::replace(&mut self.pipelined, false) {
+            true => self.session.end_implicit_block(went_well),
+            false => Ok(()),
         }
     }
 
@@ -165,7 +197,14 @@ impl Connection {
                 self.session.note_failed();
                 self.wire.send(&responses::error("ERROR", &error));
                 self.skipping = Request::is_extended(letter) && letter != b'S';
-                if self.skipping { self.wire.flush().await } else { self.ready().await }
+                if self.skipping {
+                    return self.wire.flush().await;
+                }
+                if std::mem::replace(&mut self.pipelined, false) {
+                    // Its statements end with a message of the other protocol that cannot be read.
+                    let _ = self.session.end_implicit_block(false);
+                }
+                self.ready().await
             }
             Err(failure) => Err(failure),
         }

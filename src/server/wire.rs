@@ -157,6 +157,32 @@ impl Wire {
         self.message_within(MESSAGE_LIMIT).await
     }
 
+    /// Takes in what the client has sent so far, without waiting for more.
+    pub(super) async fn take_what_came(&mut self) -> Result<(), Failure> {
+        let mut step = pin!(self.step(false));
+        poll_fn(|cx| match step.as_mut().poll(cx) {
+            Poll::Ready(taken) => Poll::Ready(taken),
+            Poll::Pending => Poll::Ready(Ok(())),
+        })
+        .await
+    }
+
+    /// Whether a Sync has come, and nothing before it that runs.
+    pub(super) fn sync_is_next(&self) -> bool {
+        let mut rest = &self.inbox[..];
+        while let Some([letter, length @ ..]) = rest.first_chunk::<5>().copied() {
+            match letter {
+                b'S' => return true,
+                b'C' | b'D' | b'H' => {}
+                _ => return false,
+            }
+            let Ok(length) = message_length(length, 4, MESSAGE_LIMIT) else { return false };
+            let Some(after) = rest.get(1 + length..) else { return false };
+            rest = after;
+        }
+        false
+    }
+
     /// The same, of a client that may not send as much.
     pub(super) async fn message_within(&mut self, limit: usize) -> Result<Option<(u8, Bytes)>, Failure> {
         loop {

@@ -108,12 +108,13 @@ impl Store {
                     new
                 }
             };
+            let new_columns = becomes.is_some().then(|| described.described(&described.columns)).transpose()?;
             let sql = "UPDATE table_files SET removed = ?3 WHERE table_id = ?1 AND name = ?2";
             for file in &gone {
                 db.prepare(sql)?.execute(params![table.0, file.name(), version.cast_signed()])?;
             }
             let added = writing.name_files(table, version, &files)?;
-            record_version(db, table, version, operation, rows, new_columns.map(AsRef::as_ref))?;
+            record_version(db, table, version, operation, rows, new_columns.as_ref())?;
             Ok(((), vec![Touched::Rows(Box::new(described.next(version, added, &gone)))]))
         })
     }
@@ -149,15 +150,23 @@ impl Writing<'_> {
             fs::create_dir_all(&dir)?;
             sync_dir(&self.root().join("tables"))?;
         }
-        let sql = "INSERT INTO table_files (table_id, name, rows, bytes, added) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let sql = "INSERT INTO table_files (table_id, name, rows, bytes, added, partition)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         let mut insert = self.db.prepare(sql)?;
         let mut named = Vec::with_capacity(files.len());
         for file in files {
             let name = file.draft.path().file_name().unwrap_or_default();
             let stored = self.place(&file.draft, dir.join(name))?;
             let numbers = [file.rows, file.bytes, version].map(u64::cast_signed);
-            insert.execute(params![table.0, name.to_string_lossy(), numbers[0], numbers[1], numbers[2]])?;
-            named.push(DataFile { rows: file.rows, bytes: file.bytes, added: version, removed: None, stored });
+            let partition = match file.partition.is_empty() {
+                true => None,
+                false => Some(serde_json::to_string(&file.partition[..])?),
+            };
+            let name = name.to_string_lossy();
+            insert.execute(params![table.0, name, numbers[0], numbers[1], numbers[2], partition])?;
+            let NewFile { rows, bytes, .. } = *file;
+            let partition = Arc::clone(&file.partition);
+            named.push(DataFile { rows, bytes, added: version, removed: None, partition, stored });
         }
         if moves {
             sync_dir(&dir)?;

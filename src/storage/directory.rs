@@ -47,6 +47,7 @@ impl Directory {
         for dir in ["tables", "models"] {
             fs::create_dir_all(root.join(dir).join("incoming"))?;
         }
+        fs::create_dir_all(root.join(SPILLED))?;
         sync_dir(&root)?;
         let objects = LocalFileSystem::new_with_prefix(&root)
             .map_err(|error| Error::new(Kind::Io, format!("could not read the data directory: {error}")))?;
@@ -106,14 +107,16 @@ fn lock(root: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// Where queries put what does not fit into their memory. Not in the system's folder, which may be in memory itself.
+pub(super) const SPILLED: &str = "spilled";
+
 /// Deletes what no row names: drafts of a process that died, and what it had no time to delete.
 ///
 /// Only folders named by a number are ours; whatever else people put beside them stays.
 fn sweep(root: &Path, state: &State) -> Result<()> {
-    for kind in ["tables", "models"] {
-        let incoming = root.join(kind).join("incoming");
-        if incoming.exists() {
-            fs::remove_dir_all(incoming)?;
+    for left in [root.join("tables/incoming"), root.join("models/incoming"), root.join(SPILLED)] {
+        if left.exists() {
+            fs::remove_dir_all(left)?;
         }
     }
     let tables: HashSet<PathBuf> = state.relations().map(|row| table_dir(root, TableId(row.id))).collect();

@@ -1,7 +1,5 @@
 //! The versions of a table: how each came about, and the table as it was then.
 
-use std::sync::Arc;
-
 use datafusion::arrow::datatypes::SchemaRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -58,8 +56,12 @@ impl Store {
             relation.past.iter().chain(relation.files.iter()).filter(|file| file.is_in(version)).cloned().collect();
         // Names grow with time.
         files.sort_by(|a, b| a.name().cmp(b.name()));
-        let columns = self.read(|db| columns_at(db, table, version))?.unwrap_or_else(|| Arc::clone(&relation.columns));
-        Ok(Relation { files: files.into(), columns, version, ..relation.clone() })
+        let mut then = Relation { files: files.into(), version, ..relation.clone() };
+        if let Some((columns, partitioned_by)) = self.read(|db| columns_at(db, table, version))? {
+            then.columns = columns;
+            then.rules.partitioned_by = partitioned_by;
+        }
+        Ok(then)
     }
 
     fn version_at(&self, table: TableId, time: i64) -> Result<Option<u64>> {
@@ -89,13 +91,14 @@ pub(super) fn versions_from(db: &Connection, table: TableId, version: u64) -> Re
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The columns that a version has; `None`: it is not known.
-pub(super) fn columns_at(db: &Connection, table: TableId, version: u64) -> Result<Option<SchemaRef>> {
+/// The columns that a version has, and those that it is partitioned by; `None`: it is not known.
+pub(super) fn columns_at(db: &Connection, table: TableId, version: u64) -> Result<Option<(SchemaRef, Vec<String>)>> {
     let sql = "SELECT columns FROM table_versions
                WHERE table_id = ?1 AND version <= ?2 AND columns IS NOT NULL ORDER BY version DESC LIMIT 1";
     let bytes: Option<Vec<u8>> =
         db.query_row(sql, params![table.0, version.cast_signed()], |row| row.get(0)).optional()?;
-    Ok(bytes.map(|bytes| columns_from(&bytes)).transpose()?.map(|(columns, ..)| columns))
+    let columns = bytes.map(|bytes| columns_from(&bytes)).transpose()?;
+    Ok(columns.map(|(columns, _, rules)| (columns, rules.partitioned_by)))
 }
 
 impl DataFile {
@@ -108,6 +111,7 @@ impl DataFile {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::Arc;
 
     use datafusion::arrow::array::Int64Array;
     use datafusion::arrow::datatypes::{DataType, Field, Schema};

@@ -143,4 +143,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
         FROM relations WHERE view_sql IS NULL AND external IS NULL;
     UPDATE table_files SET added = (SELECT version FROM relations WHERE id = table_id);
 ",
+    "
+    ALTER TABLE table_files ADD COLUMN partition TEXT; -- JSON: texts or null, a column that the table is partitioned by each
+",
 ];

@@ -8,14 +8,11 @@ use datafusion::arrow::array::{ArrayRef, Int64Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::pruning::PrunableStatistics;
+use datafusion::common::Result as DFResult;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result as DFResult, ToDFSchema};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
@@ -73,30 +70,14 @@ impl TableProvider for NumberedTable {
         let all: Vec<usize> = (0..=number).collect();
         let wanted = projection.unwrap_or(&all);
         let columns: Vec<usize> = wanted.iter().copied().filter(|at| *at != number).collect();
-        let wants = self.files_with(state, filters).await?;
         let mut files = Vec::new();
-        for (at, file) in self.table.relation().files.iter().enumerate().filter(|(at, _)| wants[*at]) {
+        for at in self.table.files_with(state, filters, &self.schema).await? {
+            let file = &self.table.relation().files[at];
             files.push((at, self.table.scan_file(state, file, Some(&columns)).await?));
         }
         let mut next = 0..;
         let order = wanted.iter().map(|at| if *at == number { None } else { next.next() }).collect();
         Ok(Arc::new(NumberRows::new(files, order, Arc::new(self.schema.project(wanted)?))))
-    }
-}
-
-impl NumberedTable {
-    /// Of each file whether it may have rows that pass all filters, by the least and greatest values in it.
-    async fn files_with(&self, state: &dyn Session, filters: &[Expr]) -> DFResult<Vec<bool>> {
-        let files = &self.table.relation().files;
-        let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(vec![true; files.len()]) };
-        let filter = state.create_physical_expr(filter, &self.schema.as_ref().clone().to_dfschema()?)?;
-        let columns = self.table.schema();
-        let mut statistics = Vec::with_capacity(files.len());
-        for file in files.iter() {
-            statistics.push(self.table.statistics_of(state, file).await?);
-        }
-        let predicate = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema)).try_build(filter)?;
-        predicate.prune(&PrunableStatistics::new(statistics, columns))
     }
 }
 

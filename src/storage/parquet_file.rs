@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::mem;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::arrow::array::Array;
@@ -27,6 +28,8 @@ pub(super) const ROW_GROUP_ROWS: usize = 1 << 17;
 /// Rows are encoded together at whichever comes first: enough of them that a thread is worth waking.
 const CHUNK_ROWS: usize = 1 << 14;
 const CHUNK_BYTES: usize = 8 << 20;
+/// What a column of a batch takes beside its values.
+const COLUMN_BYTES: usize = 200;
 /// Fewer rows are encoded where they are.
 const FEW_ROWS: usize = 1 << 11;
 
@@ -46,15 +49,16 @@ pub(super) struct ParquetFile {
 /// How the columns are written is decided by the first rows that are encoded.
 #[derive(Debug)]
 enum Body {
-    Empty(Option<File>),
+    /// There is no file before there are rows to encode.
+    Empty(PathBuf),
     Begun(Box<SerializedFileWriter<File>>, ArrowRowGroupWriterFactory),
 }
 
 impl ParquetFile {
-    pub(super) fn new(file: File, schema: &SchemaRef) -> Self {
+    pub(super) fn new(path: PathBuf, schema: &SchemaRef) -> Self {
         Self {
             schema: Arc::clone(schema),
-            body: Body::Empty(Some(file)),
+            body: Body::Empty(path),
             waiting: Vec::new(),
             waiting_rows: 0,
             waiting_bytes: 0,
@@ -94,6 +98,18 @@ impl ParquetFile {
             Body::Begun(writer, _) => writer.bytes_written(),
         };
         written + self.group_bytes()
+    }
+
+    /// Whether there is a file yet.
+    pub(super) fn is_begun(&self) -> bool {
+        matches!(self.body, Body::Begun(..))
+    }
+
+    /// About how much of it is in memory.
+    pub(super) fn held_bytes(&self) -> usize {
+        let batches = self.waiting.len() * self.schema.fields().len() * COLUMN_BYTES;
+        let group: usize = self.group.iter().flatten().map(ArrowColumnWriter::memory_size).sum();
+        self.waiting_bytes + batches + group
     }
 
     /// Writes all that is left. The file is whole then, but not yet synced.
@@ -161,10 +177,11 @@ impl ParquetFile {
 
     /// The file, begun as suits the rows that wait.
     fn begin(&mut self) -> Result<(&mut SerializedFileWriter<File>, &ArrowRowGroupWriterFactory)> {
-        if let Body::Empty(file) = &mut self.body {
+        if let Body::Empty(path) = &self.body {
             let leaves = ArrowSchemaConverter::new().convert(&self.schema).map_err(not_written)?;
-            let file = file.take().ok_or_else(lost)?;
-            let writer = parquet_writer(file, &self.schema, |properties| suited(properties, &leaves, &self.waiting))?;
+            let writer = parquet_writer(File::create_new(path)?, &self.schema, |properties| {
+                suited(properties, &leaves, &self.waiting)
+            })?;
             let (writer, factory) = writer.into_serialized_writer().map_err(not_written)?;
             self.body = Body::Begun(Box::new(writer), factory);
         }
@@ -230,7 +247,8 @@ mod tests {
 
     /// The file that the rows make when they come so many at a time.
     fn written(rows: &RecordBatch, at_a_time: usize) -> File {
-        let mut file = ParquetFile::new(tempfile::tempfile().unwrap(), &rows.schema());
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = ParquetFile::new(dir.path().join("rows.parquet"), &rows.schema());
         for start in (0..rows.num_rows()).step_by(at_a_time) {
             file.write(&rows.slice(start, at_a_time.min(rows.num_rows() - start))).unwrap();
         }

@@ -10,7 +10,8 @@ use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use super::access::RoleId;
 use super::disk::Stored;
 use super::external::External;
-use super::rows::{CHECKS, COMMENTS, DEFAULTS};
+use super::partitions::Partition;
+use super::rows::{CHECKS, COMMENTS, DEFAULTS, PARTITIONED_BY};
 use crate::error::Result;
 
 /// A table's number: never reused, and the same through every change of name.
@@ -48,23 +49,30 @@ pub struct Relation {
     pub readable_from: u64,
 }
 
-/// What the rows of a table are held to, as SQL has it.
+/// What the rows of a table are held to, as SQL has it, and how they are laid out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
     /// By column: what it gets where an INSERT gives nothing.
     pub defaults: BTreeMap<String, String>,
     /// By the name of the constraint: what no row may make false.
     pub checks: BTreeMap<String, String>,
+    /// Columns of which each file has one value.
+    pub partitioned_by: Vec<String>,
 }
 
 impl Rules {
     /// The columns with these rules beside them, as they are stored: in the metadata of the schema.
     pub fn beside(&self, columns: &Schema) -> Result<Schema> {
         let mut metadata = columns.metadata().clone();
-        for (key, rules) in [(DEFAULTS, &self.defaults), (CHECKS, &self.checks)] {
-            match rules.is_empty() {
+        let Self { defaults, checks, partitioned_by } = self;
+        for (key, is_empty, rules) in [
+            (DEFAULTS, defaults.is_empty(), serde_json::to_string(defaults)?),
+            (CHECKS, checks.is_empty(), serde_json::to_string(checks)?),
+            (PARTITIONED_BY, partitioned_by.is_empty(), serde_json::to_string(partitioned_by)?),
+        ] {
+            match is_empty {
                 true => metadata.remove(key),
-                false => metadata.insert(key.to_owned(), serde_json::to_string(rules)?),
+                false => metadata.insert(key.to_owned(), rules),
             };
         }
         Ok(Schema::new_with_metadata(columns.fields().clone(), metadata))
@@ -154,12 +162,18 @@ pub struct DataFile {
     /// The first version that has it, and the first that has it no more.
     pub added: u64,
     pub removed: Option<u64>,
+    pub(super) partition: Partition,
     pub(super) stored: Arc<Stored>,
 }
 
 impl DataFile {
     pub fn path(&self) -> &Path {
         self.stored.path()
+    }
+
+    /// What its rows have in the columns that its table is partitioned by.
+    pub fn partition(&self) -> &[Option<String>] {
+        &self.partition
     }
 
     /// Its name in the folder of its table.

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::access::RoleId;
 use super::disk::Held;
 use super::model::{ModelRow, ModelVersion, Status};
+use super::partitions::Partition;
 use super::relation::{DataFile, Relation, RelationKind, Rules, TableId};
 use super::state::Contents;
 use super::store::NewRelation;
@@ -93,16 +94,22 @@ impl Rows<'_> {
 
     fn files(&self, table: TableId) -> Result<Vec<DataFile>> {
         let dir = table_dir(self.root, table);
-        let sql = "SELECT name, rows, bytes, added, removed FROM table_files WHERE table_id = ?1 ORDER BY id";
+        let sql =
+            "SELECT name, rows, bytes, added, removed, partition FROM table_files WHERE table_id = ?1 ORDER BY id";
         let mut query = self.db.prepare(sql)?;
         let rows = query.query_map([table.0], |row| {
             let numbers = [row.get::<_, i64>(1)?, row.get(2)?, row.get(3)?];
-            Ok((row.get::<_, String>(0)?, numbers.map(i64::cast_unsigned), row.get::<_, Option<i64>>(4)?))
+            let (removed, partition): (Option<i64>, Option<String>) = (row.get(4)?, row.get(5)?);
+            Ok((row.get::<_, String>(0)?, numbers.map(i64::cast_unsigned), removed, partition))
         })?;
         rows.map(|row| {
-            let (name, [rows, bytes, added], removed) = row?;
+            let (name, [rows, bytes, added], removed, partition) = row?;
             let removed = removed.map(i64::cast_unsigned);
-            Ok(DataFile { rows, bytes, added, removed, stored: self.held.at(&dir.join(name)) })
+            let partition = match partition {
+                Some(json) => serde_json::from_str::<Vec<Option<String>>>(&json)?.into(),
+                None => Partition::default(),
+            };
+            Ok(DataFile { rows, bytes, added, removed, partition, stored: self.held.at(&dir.join(name)) })
         })
         .collect()
     }
@@ -190,6 +197,7 @@ pub(super) fn comment_on_column(db: &Connection, relation: &Relation, column: &s
 pub(super) const COMMENTS: &str = "cohort.comments";
 pub(super) const DEFAULTS: &str = "cohort.defaults";
 pub(super) const CHECKS: &str = "cohort.checks";
+pub(super) const PARTITIONED_BY: &str = "cohort.partitioned_by";
 
 /// The columns of a relation, the comments on them and its rules.
 pub(super) fn columns_from(bytes: &[u8]) -> Result<(SchemaRef, BTreeMap<String, String>, Rules)> {
@@ -201,6 +209,11 @@ pub(super) fn columns_from(bytes: &[u8]) -> Result<(SchemaRef, BTreeMap<String, 
         Some(json) => serde_json::from_str(&json),
         None => Ok(BTreeMap::new()),
     };
-    let (comments, rules) = (take(COMMENTS)?, Rules { defaults: take(DEFAULTS)?, checks: take(CHECKS)? });
+    let (comments, defaults, checks) = (take(COMMENTS)?, take(DEFAULTS)?, take(CHECKS)?);
+    let partitioned_by = match metadata.remove(PARTITIONED_BY) {
+        Some(json) => serde_json::from_str(&json)?,
+        None => Vec::new(),
+    };
+    let rules = Rules { defaults, checks, partitioned_by };
     Ok((Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata)), comments, rules))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
@@ -11,8 +11,9 @@ use rusqlite::{Connection, params};
 use super::access::{DefaultOn, RoleId};
 use super::catalog::{Found, Reserved, Writing};
 use super::changes::{ChangedRows, record_version};
-use super::directory::Directory;
+use super::directory::{Directory, SPILLED};
 use super::lock;
+use super::partitions::Partitioning;
 use super::relation::{Relation, RelationType, TableId};
 use super::roles::{forget_rights, grant_defaults, inherit_rights};
 use super::rows::{comment_on_column, insert_relation};
@@ -77,6 +78,11 @@ impl Store {
 
     pub fn root(&self) -> &Path {
         &self.directory.root
+    }
+
+    /// The folder for what queries cannot keep in memory.
+    pub fn spilled(&self) -> PathBuf {
+        self.root().join(SPILLED)
     }
 
     /// From here on nobody else sees what is changed, until [`Store::commit_transaction`].
@@ -359,6 +365,12 @@ impl Store {
     pub fn writer(&self, schema: SchemaRef) -> Result<TableWriter> {
         let epoch = self.session().epoch;
         Ok(TableWriter::new(self.root().join("tables").join("incoming"), schema)?.in_epoch(epoch))
+    }
+
+    /// The same for rows of a table that there is.
+    pub fn writer_for(&self, relation: &Relation) -> Result<TableWriter> {
+        let partitioning = Partitioning::of(&relation.rules.partitioned_by, &relation.columns)?;
+        Ok(self.writer(Arc::clone(&relation.columns))?.partitioned(partitioning))
     }
 
     /// A new table with the columns and rows of `writer`. Answers whether it was created. One that is replaced keeps its

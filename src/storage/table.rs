@@ -170,14 +170,15 @@ impl TableProvider for LakeTable {
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+        filters: &[Expr],
         limit: Option<usize>,
     ) -> DFResult<Arc<dyn ExecutionPlan>> {
         let schema = self.schema();
-        if self.relation.files.is_empty() {
+        let wanted = self.files_with(state, filters, &schema).await?;
+        if wanted.is_empty() {
             return Ok(Arc::new(EmptyExec::new(project_schema(&schema, projection)?)));
         }
-        let planned: Vec<_> = self.relation.files.iter().map(|file| self.plan_file(state, file)).collect();
+        let planned: Vec<_> = wanted.iter().map(|at| self.plan_file(state, &self.relation.files[*at])).collect();
         let files: Vec<PartitionedFile> = stream::iter(planned).buffered(16).try_collect().await?;
         let all = Statistics::try_merge_iter(files.iter().filter_map(|file| file.statistics.as_deref()), &schema)?;
         let groups = FileGroup::new(files).split_files(state.config().target_partitions());
@@ -204,19 +205,14 @@ impl TableProvider for LakeTable {
         // NULLs may come as far as the writer, who refuses them by the column's name.
         let nullable = |field: &FieldRef| field.as_ref().clone().with_nullable(true);
         let accepts = Arc::new(Schema::new(self.schema().fields().iter().map(nullable).collect::<Fields>()));
-        let columns = self.schema();
-        let (store, checks) = (Arc::clone(&self.store), self.checks.clone());
-        let sink = LakeSink { store, table: self.id, columns, checks, accepts, overwrite };
+        let sink = LakeSink { into: self.clone(), accepts, overwrite };
         Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), None)))
     }
 }
 
 /// The end of an INSERT: all its rows in one commit.
 struct LakeSink {
-    store: Arc<Store>,
-    table: TableId,
-    columns: SchemaRef,
-    checks: Vec<Check>,
+    into: LakeTable,
     accepts: SchemaRef,
     overwrite: bool,
 }
@@ -228,19 +224,19 @@ impl DataSink for LakeSink {
     }
 
     async fn write_all(&self, rows: SendableRecordBatchStream, _context: &Arc<TaskContext>) -> DFResult<u64> {
-        let writer = self.store.writer(Arc::clone(&self.columns))?.with_checks(self.checks.clone());
-        let writer = fill(writer, rows).await?;
+        let LakeTable { store, relation, id, checks } = &self.into;
+        let writer = fill(store.writer_for(relation)?.with_checks(checks.clone()), rows).await?;
         // No await between here and the answer: a cancelled INSERT has committed nothing.
         Ok(match self.overwrite {
-            true => self.store.replace_rows(self.table, writer)?,
-            false => self.store.append(self.table, writer)?,
+            true => store.replace_rows(*id, writer)?,
+            false => store.append(*id, writer)?,
         })
     }
 }
 
 impl fmt::Debug for LakeSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LakeSink(table={}, overwrite={})", self.table, self.overwrite)
+        write!(f, "LakeSink(table={}, overwrite={})", self.into.id, self.overwrite)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Rows on their way into a table: Parquet files that nothing names before the commit.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -18,11 +19,17 @@ use datafusion::physical_plan::PhysicalExpr;
 
 use super::disk::{Draft, fresh_name};
 use super::parquet_file::{ParquetFile, ROW_GROUP_BYTES, ROW_GROUP_ROWS};
+use super::partitions::{Partition, Partitioning};
 use crate::error::{Error, Kind, Result};
 
 /// A file is closed and the next begun at whichever comes first.
 const FILE_ROWS: u64 = 1 << 20;
 const FILE_BYTES: usize = 256 << 20;
+/// Of a partitioned table so many files are open at a time, and so many bytes in memory; the fullest is closed first.
+const OPEN_FILES: usize = 512;
+const HELD_BYTES: usize = 256 << 20;
+/// More files in one commit are a mistake.
+const MOST_PARTITIONS: usize = 10_000;
 
 /// Takes rows for one table. Dropping it before a commit deletes what it wrote.
 #[derive(Debug)]
@@ -32,9 +39,14 @@ pub struct TableWriter {
     checks: Vec<Check>,
     /// Of the store's transactions the one that the rows are of.
     pub(super) epoch: u64,
+    partitioning: Partitioning,
     rows: u64,
-    open: Option<OpenFile>,
+    open: BTreeMap<Partition, OpenFile>,
+    /// What they have in memory, and how many of them are on disk, too.
+    held_bytes: usize,
+    begun: usize,
     done: Vec<NewFile>,
+    partitions: HashSet<Partition>,
 }
 
 /// A CHECK constraint: no row may make it false.
@@ -50,6 +62,7 @@ pub struct Check {
 struct OpenFile {
     // Dropped before the draft: a file is closed, then deleted.
     parquet: ParquetFile,
+    partition: Partition,
     rows: u64,
     draft: Draft,
 }
@@ -60,13 +73,26 @@ pub(super) struct NewFile {
     pub(super) draft: Draft,
     pub(super) rows: u64,
     pub(super) bytes: u64,
+    pub(super) partition: Partition,
 }
 
 impl TableWriter {
     pub(super) fn new(dir: PathBuf, schema: SchemaRef) -> Result<Self> {
         // Find out now, not at the first row, that Parquet has no such type.
         ArrowSchemaConverter::new().convert(&schema).map_err(not_written)?;
-        Ok(Self { dir, schema, checks: Vec::new(), epoch: 0, rows: 0, open: None, done: Vec::new() })
+        Ok(Self {
+            dir,
+            schema,
+            checks: Vec::new(),
+            epoch: 0,
+            partitioning: Partitioning::default(),
+            rows: 0,
+            open: BTreeMap::new(),
+            held_bytes: 0,
+            begun: 0,
+            done: Vec::new(),
+            partitions: HashSet::new(),
+        })
     }
 
     /// The rows are of this transaction.
@@ -78,6 +104,11 @@ impl TableWriter {
     pub fn with_checks(mut self, checks: Vec<Check>) -> Self {
         self.checks = checks;
         self
+    }
+
+    /// Each file is to have rows of one partition.
+    pub fn partitioned(self, partitioning: Partitioning) -> Self {
+        Self { partitioning, ..self }
     }
 
     pub fn schema(&self) -> &SchemaRef {
@@ -100,11 +131,18 @@ impl TableWriter {
             return Ok(());
         }
         self.checks.iter().try_for_each(|check| check.on(&batch))?;
+        for (partition, rows) in self.partitioning.split(batch)? {
+            self.write_part(partition, &rows)?;
+        }
+        Ok(())
+    }
+
+    fn write_part(&mut self, partition: Partition, batch: &RecordBatch) -> Result<()> {
         let mut at = 0;
         while at < batch.num_rows() {
-            let mut file = match self.open.take() {
+            let mut file = match self.take_open(&partition) {
                 Some(file) => file,
-                None => OpenFile::create(&self.dir, &self.schema)?,
+                None => self.open_file(&partition)?,
             };
             let rows = (batch.num_rows() - at).min((FILE_ROWS - file.rows) as usize);
             file.parquet.write(&batch.slice(at, rows))?;
@@ -113,9 +151,39 @@ impl TableWriter {
             at += rows;
             match file.rows >= FILE_ROWS || file.parquet.bytes() >= FILE_BYTES {
                 true => self.done.push(file.finish()?),
-                false => self.open = Some(file),
+                false => {
+                    self.held_bytes += file.parquet.held_bytes();
+                    self.begun += usize::from(file.parquet.is_begun());
+                    self.open.insert(Arc::clone(&partition), file);
+                }
             }
         }
+        while self.open.len() > 1 && (self.held_bytes > HELD_BYTES || self.begun > OPEN_FILES) {
+            self.finish_fullest()?;
+        }
+        Ok(())
+    }
+
+    fn take_open(&mut self, partition: &Partition) -> Option<OpenFile> {
+        let file = self.open.remove(partition)?;
+        self.held_bytes -= file.parquet.held_bytes();
+        self.begun -= usize::from(file.parquet.is_begun());
+        Some(file)
+    }
+
+    fn open_file(&mut self, partition: &Partition) -> Result<OpenFile> {
+        if self.partitions.insert(Arc::clone(partition)) && self.partitions.len() > MOST_PARTITIONS {
+            let message = format!("these rows are of more than {MOST_PARTITIONS} partitions");
+            return Err(Error::invalid(message).hint("partition the table by a column of fewer values"));
+        }
+        Ok(OpenFile::new(&self.dir, &self.schema, partition))
+    }
+
+    fn finish_fullest(&mut self) -> Result<()> {
+        let fullest = self.open.iter().max_by_key(|(_, file)| file.parquet.held_bytes());
+        let fullest = fullest.map(|(partition, _)| Arc::clone(partition));
+        let Some(file) = fullest.and_then(|partition| self.take_open(&partition)) else { return Ok(()) };
+        self.done.push(file.finish()?);
         Ok(())
     }
 
@@ -125,9 +193,10 @@ impl TableWriter {
         self.checks.iter().try_for_each(|check| check.on(&batch))
     }
 
-    /// Closes and syncs the last file. A commit does this too; done before, it keeps the commit short.
+    /// Closes and syncs the last files. A commit does this too; done before, it keeps the commit short.
     pub fn finish(&mut self) -> Result<()> {
-        if let Some(file) = self.open.take() {
+        (self.held_bytes, self.begun) = (0, 0);
+        for file in mem::take(&mut self.open).into_values() {
             self.done.push(file.finish()?);
         }
         Ok(())
@@ -153,17 +222,18 @@ impl Check {
 }
 
 impl OpenFile {
-    fn create(dir: &Path, schema: &SchemaRef) -> Result<Self> {
+    fn new(dir: &Path, schema: &SchemaRef, partition: &Partition) -> Self {
         let path = dir.join(fresh_name()).with_extension("parquet");
-        let file = File::create_new(&path)?;
-        let draft = Draft::new(path);
-        Ok(Self { parquet: ParquetFile::new(file, schema), rows: 0, draft })
+        let draft = Draft::new(path.clone());
+        let parquet = ParquetFile::new(path, schema);
+        Self { parquet, partition: Arc::clone(partition), rows: 0, draft }
     }
 
     fn finish(self) -> Result<NewFile> {
         let file = self.parquet.finish()?;
         file.sync_all()?;
-        Ok(NewFile { draft: self.draft, rows: self.rows, bytes: file.metadata()?.len() })
+        let bytes = file.metadata()?.len();
+        Ok(NewFile { draft: self.draft, rows: self.rows, bytes, partition: self.partition })
     }
 }
 
@@ -277,7 +347,7 @@ mod tests {
         let mut writer = TableWriter::new(dir.path().to_owned(), schema()).unwrap();
         writer.write(&rows(vec![Some(1)])).unwrap();
         writer.finish().unwrap();
-        writer.write(&rows(vec![Some(2)])).unwrap();
+        writer.write(&rows(vec![Some(2); 1 << 15])).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
         drop(writer);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);

@@ -23,8 +23,8 @@ use futures::StreamExt;
 
 use self::csv_file::CsvFile;
 pub use self::moments::DateOrder;
-pub use self::rejects::OnError;
-use self::rejects::Rejects;
+pub(super) use self::rejects::Rejects;
+pub use self::rejects::{OnError, Reject};
 use crate::engine::definitions::resolve;
 use crate::engine::session::Session;
 use crate::engine::{Engine, Run, rules};
@@ -94,10 +94,12 @@ impl Import {
             Some(relation) if !self.replace => Arc::clone(&relation.columns),
             _ => opened.insert(Source::open(&session.context, first).await?).columns(),
         };
-        let mut writer = store.writer(Arc::clone(&columns))?;
-        if let (Some(relation), Some(_)) = (&there, table) {
-            writer = writer.with_checks(rules::checks(&session.context.state(), relation)?);
-        }
+        let mut writer = match (&there, table) {
+            (Some(relation), Some(_)) => {
+                store.writer_for(relation)?.with_checks(rules::checks(&session.context.state(), relation)?)
+            }
+            _ => store.writer(Arc::clone(&columns))?,
+        };
         let mut rejects = Rejects::new(&store, &name.schema, &name.table);
         for file in &self.files {
             let load = Load { file, columns: &columns, run, progress };
@@ -137,7 +139,10 @@ impl Import {
         while let Some(next) = rows.next().await {
             let (batch, bad) = next?;
             load.go_on()?;
-            rejects.take(load.file, bad, self.on_error)?;
+            if let (OnError::Abort, Some(first)) = (self.on_error, bad.first()) {
+                return Err(rejects.refused(first));
+            }
+            rejects.take(&load.file.display().to_string(), &bad, self.on_error)?;
             writer.write(&batch)?;
             (load.progress)(writer.rows());
         }

@@ -1,6 +1,5 @@
 //! Lines of files that are no rows: what is done with them, and the table that keeps them.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Int64Array, StringArray};
@@ -8,61 +7,78 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Kind, Result};
-use crate::storage::{IfExists, RelationKind, RoleId, Store, TableWriter};
+use crate::storage::{IfExists, Relation, RelationKind, RoleId, Store, TableWriter};
 
-/// What becomes of an import that meets a line which is no row.
+/// What becomes of an import or a COPY that meets a line which is no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnError {
     /// It fails, and changes nothing.
     Abort,
+    /// The line is left out.
+    Ignore,
     /// The line is left out and kept, with the reason, in the table `<table>_rejects`.
     Skip,
 }
 
 /// A line that is no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reject {
+pub struct Reject {
     /// Where it begins, from 1.
-    pub(super) line: u64,
-    pub(super) reason: String,
-    /// Its fields as CSV.
-    pub(super) text: String,
+    pub line: u64,
+    pub reason: String,
+    /// Its fields as CSV, or the line as it is where it has none.
+    pub text: String,
 }
 
 /// The lines left out so far.
-pub(super) struct Rejects {
+pub(in crate::engine) struct Rejects {
     store: Arc<Store>,
     schema: String,
     table: String,
+    rows: u64,
     writer: Option<TableWriter>,
 }
 
 impl Rejects {
-    pub(super) fn new(store: &Arc<Store>, schema: &str, of_table: &str) -> Self {
-        let table = format!("{of_table}_rejects");
-        Self { store: Arc::clone(store), schema: schema.to_owned(), table, writer: None }
+    pub(in crate::engine) fn new(store: &Arc<Store>, schema: &str, of_table: &str) -> Self {
+        let table = Self::table(of_table);
+        Self { store: Arc::clone(store), schema: schema.to_owned(), table, rows: 0, writer: None }
     }
 
-    pub(super) fn rows(&self) -> u64 {
-        self.writer.as_ref().map_or(0, TableWriter::rows)
+    /// What the table is called that keeps the lines.
+    pub(in crate::engine) fn table(of_table: &str) -> String {
+        format!("{of_table}_rejects")
     }
 
-    /// Keeps the lines, or fails with the first.
-    pub(super) fn take(&mut self, file: &Path, rejects: Vec<Reject>, on_error: OnError) -> Result<()> {
-        let Some(first) = rejects.first() else { return Ok(()) };
-        if on_error == OnError::Abort {
-            let message = format!("line {}: {}", first.line, first.reason);
-            return Err(Error::new(Kind::InvalidText, message)
-                .hint(format!("--on-error skip leaves such lines out and keeps them in {}", self.table)));
+    /// How many lines were left out.
+    pub(in crate::engine) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    pub(in crate::engine) fn kept_in(&self) -> &str {
+        &self.table
+    }
+
+    /// Why an import ends that leaves nothing out.
+    pub(super) fn refused(&self, first: &Reject) -> Error {
+        let message = format!("line {}: {}", first.line, first.reason);
+        Error::new(Kind::InvalidText, message)
+            .hint(format!("--on-error skip leaves such lines out and keeps them in {}", self.table))
+    }
+
+    /// Counts lines that were left out, and keeps them where they are to be kept.
+    pub(in crate::engine) fn take(&mut self, file: &str, rejects: &[Reject], on_error: OnError) -> Result<()> {
+        self.rows += rejects.len() as u64;
+        if rejects.is_empty() || on_error != OnError::Skip {
+            return Ok(());
         }
         let writer = match &mut self.writer {
             Some(writer) => writer,
             none => none.insert(self.store.writer(columns())?),
         };
-        let file = file.display().to_string();
         let all = |of: fn(&Reject) -> &str| Arc::new(StringArray::from_iter_values(rejects.iter().map(of))) as ArrayRef;
         let values: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from(vec![file.as_str(); rejects.len()])),
+            Arc::new(StringArray::from(vec![file; rejects.len()])),
             Arc::new(rejects.iter().map(|reject| Some(reject.line as i64)).collect::<Int64Array>()),
             all(|reject| &reject.reason),
             all(|reject| &reject.text),
@@ -74,20 +90,18 @@ impl Rejects {
     ///
     /// # Errors
     /// Where another table has taken its name.
-    pub(super) fn commit(self, owner: RoleId) -> Result<()> {
-        let Some(writer) = self.writer else { return Ok(()) };
+    pub(in crate::engine) fn commit(&mut self, owner: RoleId) -> Result<()> {
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        if self.store.relation(&self.schema, &self.table)?.is_none() {
+            let empty = self.store.writer(columns())?;
+            self.store.create_table(&self.schema, &self.table, empty, IfExists::Keep, owner)?;
+        }
         match self.store.relation(&self.schema, &self.table)? {
-            None => self.store.create_table(&self.schema, &self.table, writer, IfExists::Replace, owner).map(|_| ()),
-            Some(relation) => match relation.kind {
-                RelationKind::Table(id) if same(&relation.columns, &columns()) => {
-                    self.store.append(id, writer).map(|_| ())
-                }
-                _ => Err(Error::new(
-                    Kind::TableExists,
-                    format!("\"{}\" is there and is no table of rejects", self.table),
-                )
+            Some(Relation { kind: RelationKind::Table(id), columns: there, .. }) if same(&there, &columns()) => {
+                self.store.append(id, writer).map(|_| ())
+            }
+            _ => Err(Error::new(Kind::TableExists, format!("\"{}\" is there and is no table of rejects", self.table))
                 .hint("rename it: rejected lines are kept under that name")),
-            },
         }
     }
 }

@@ -116,7 +116,6 @@ impl Job {
         }
         let said = concat_batches(&schema, &batches)?;
         drop(batches);
-        let returned = spec.returning.map(|n| schema.fields().len() - n);
         let (mut said, added) = match spec.what {
             What::Merge => parted(said)?,
             _ => (said, None),
@@ -138,9 +137,11 @@ impl Job {
         }
         let rows = ChangedRows { inserted: n_added, ..patch.counted };
         self.commit(spec, Replaces::Files(files), rows, writer)?;
-        let returned = returned.map(|from| {
+        let returned = spec.returning.map(|from| {
             let columns = Arc::new(Schema::new(said.schema().fields()[from..].to_vec()));
-            part(&said, from..said.num_columns(), &columns)
+            let of = |rows: &RecordBatch| part(rows, from..rows.num_columns(), &columns);
+            let returned = [Some(&said), added.as_ref()].into_iter().flatten().map(of).collect::<Result<Vec<_>>>()?;
+            Ok::<_, Error>(concat_batches(&returned[0].schema(), &returned)?)
         });
         Ok(Outcome { rows, returned: returned.transpose()? })
     }
@@ -164,7 +165,7 @@ impl Job {
 
     fn writer(&self) -> Result<TableWriter> {
         let checks = rules::checks(&self.state, &self.relation)?;
-        Ok(self.store.writer(Arc::clone(&self.relation.columns))?.with_checks(checks))
+        Ok(self.store.writer_for(&self.relation)?.with_checks(checks))
     }
 
     /// There is no waiting from here to the answer: a change that is cancelled has committed nothing.

@@ -1,35 +1,50 @@
 //! MERGE as a query: the target joined with the source, for each pair what is to be done, and with which values.
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    self, BinaryOperator, CaseWhen, Expr, Ident, Join, JoinConstraint, JoinOperator, MergeAction, MergeClause,
-    MergeClauseKind, MergeInsertKind, Query, SelectItem, TableAlias, TableFactor, TableWithJoins, Value,
+    self, AssignmentTarget, BinaryOperator, CaseWhen, ExceptSelectItem, Expr, Ident, Join, JoinConstraint,
+    JoinOperator, MergeAction, MergeClause, MergeClauseKind, MergeInsertKind, ObjectName, ObjectNamePart, OutputClause,
+    Query, Select, SelectItem, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, TableWithJoins, Value,
+    VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::query::{
-    assignments, change, column, columns_named, in_query, named, null, number_of, numbered, or_default, skeleton,
-    typed, value_name,
+    assignments, change, column, columns_named, in_query, named, null, number_of, numbered, or_default, over, quoted,
+    skeleton, typed, value_name,
 };
 use super::{Action, RowChange, What};
-use crate::engine::Session;
+use crate::engine::dialect::DIALECT;
+use crate::engine::statement::folded;
+use crate::engine::{Session, headings};
 use crate::error::{Error, Kind, Result};
 use crate::storage::{ROW_NUMBER, Relation};
 
 /// Says of a row of the join that the source is in it.
 const SOURCE: &str = "\0source";
 
+/// The column that says what is done with a row.
+const ACTION: &str = "\0action";
+
 /// One WHEN: for which rows it is, and what it does with them.
 struct When {
     condition: Expr,
-    action: Action,
+    /// `None`: nothing.
+    action: Option<Action>,
     /// For each column of the table its value; `None`: as it was.
     values: Vec<Option<Expr>>,
 }
 
 pub(super) fn query(session: &Session, merge: &mut ast::Merge) -> Result<(RowChange, Query)> {
-    if merge.output.is_some() {
-        return Err(Error::unsupported("MERGE … RETURNING is not supported"));
-    }
+    let returned = match merge.output.take() {
+        None => None,
+        Some(OutputClause::Returning { select_items, .. }) => Some(select_items),
+        Some(OutputClause::Output { .. }) => {
+            return Err(Error::unsupported("MERGE … OUTPUT is not supported").hint("write RETURNING"));
+        }
+    };
     let (relation, alias) = numbered(session, &mut merge.table, "merge into")?;
     let source = with_mark(merge.source.clone())?;
     let is_of = |kind: MergeClauseKind| move |clause: &MergeClause| clause.clause_kind == kind;
@@ -53,7 +68,7 @@ pub(super) fn query(session: &Session, merge: &mut ast::Merge) -> Result<(RowCha
     let mut select = skeleton()?;
     let joins = vec![Join { relation: source.0, global: false, join_operator }];
     select.from = vec![TableWithJoins { relation: merge.table.clone(), joins }];
-    let mut projection: Vec<SelectItem> = vec![number_of(&alias), named(actions(&whens), "\0action")];
+    let mut projection: Vec<SelectItem> = vec![number_of(&alias), named(actions(&whens), ACTION)];
     for (at, field) in relation.columns.fields().iter().enumerate() {
         let old = column(&alias, field.name());
         let value = |when: &When| when.values.get(at).cloned().flatten().unwrap_or_else(|| old.clone());
@@ -61,7 +76,199 @@ pub(super) fn query(session: &Session, merge: &mut ast::Merge) -> Result<(RowCha
         projection.push(named(case(whens.collect(), old.clone()), &value_name(at)));
     }
     select.projection = projection;
-    Ok((change(&relation, What::Merge, None), in_query(select)))
+    let Some(items) = returned else { return Ok((change(&relation, What::Merge, None), in_query(select))) };
+    select.projection.push(all_but(&source.1, [SOURCE.to_owned()]));
+    let seen = Returned { relation: &relation, target: folded(&alias), source: folded(&source.1) };
+    let (select, from) = seen.over(select, items)?;
+    Ok((change(&relation, What::Merge, Some(from)), in_query(select)))
+}
+
+/// What is done with rows, as RETURNING reads it: of the table the row as it becomes, or as it was where it goes; of the
+/// source its row.
+struct Returned<'a> {
+    relation: &'a Relation,
+    target: String,
+    source: String,
+}
+
+/// What RETURNING reads from.
+const MERGED: &str = "\0merged";
+
+impl Returned<'_> {
+    /// The query around what is done, and where the columns begin in it that are returned.
+    fn over(&self, done: Select, items: Vec<SelectItem>) -> Result<(Select, usize)> {
+        let merged = quoted(MERGED);
+        let mut select = over(done, &merged)?;
+        let own = [ROW_NUMBER.to_owned(), ACTION.to_owned()].into_iter();
+        let own = own.chain((0..self.relation.columns.fields().len()).map(value_name));
+        select.projection = own.map(|name| named(column(&merged, &name), &name)).collect();
+        let from = select.projection.len();
+        for item in items {
+            self.add(item, &mut select.projection);
+        }
+        Ok((select, from))
+    }
+
+    fn add(&self, item: SelectItem, to: &mut Vec<SelectItem>) {
+        // Under a name of its own, which clients see without its end.
+        let as_heading = |expr: Expr, heading: &str, to: &mut Vec<SelectItem>| {
+            let name = format!("{heading}{}{}", headings::HIDDEN, to.len());
+            to.push(named(expr, &name));
+        };
+        let target = |to: &mut Vec<SelectItem>| {
+            for (at, field) in self.relation.columns.fields().iter().enumerate() {
+                as_heading(column(&quoted(MERGED), &value_name(at)), field.name(), to);
+            }
+        };
+        let source = |to: &mut Vec<SelectItem>| {
+            let own = [ROW_NUMBER.to_owned(), ACTION.to_owned()].into_iter();
+            let own = own.chain((0..self.relation.columns.fields().len()).map(value_name));
+            to.push(all_but(&quoted(MERGED), own));
+        };
+        match item {
+            SelectItem::Wildcard(_) => {
+                source(to);
+                target(to);
+            }
+            SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
+                let of = name.0.last().and_then(|part| part.as_ident()).map(folded).unwrap_or_default();
+                match of {
+                    of if of == self.target => target(to),
+                    of if of == self.source => source(to),
+                    _ => to.push(SelectItem::QualifiedWildcard(
+                        SelectItemQualifiedWildcardKind::ObjectName(name),
+                        options,
+                    )),
+                }
+            }
+            SelectItem::UnnamedExpr(expr) => {
+                let heading = headings::heading(&expr);
+                as_heading(self.read(expr), &heading, to);
+            }
+            SelectItem::ExprWithAlias { expr, alias } => as_heading(self.read(expr), &folded(&alias), to),
+            other => to.push(other),
+        }
+    }
+
+    /// The expression over what is done. A bare name is the table's column, if it has one. Queries inside read what they
+    /// name themselves.
+    fn read(&self, mut expr: Expr) -> Expr {
+        struct Names<'a>(&'a Returned<'a>, usize);
+        impl VisitorMut for Names<'_> {
+            type Break = ();
+
+            fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+                self.1 += 1;
+                ControlFlow::Continue(())
+            }
+
+            fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+                self.1 -= 1;
+                ControlFlow::Continue(())
+            }
+
+            fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+                if self.1 == 0
+                    && let Some(read) = self.0.name(expr)
+                {
+                    *expr = read;
+                }
+                ControlFlow::Continue(())
+            }
+        }
+        let _ = expr.visit(&mut Names(self, 0));
+        expr
+    }
+
+    /// What a name stands for.
+    fn name(&self, expr: &Expr) -> Option<Expr> {
+        let merged = quoted(MERGED);
+        let of_target = |name: &Ident| {
+            let at = self.relation.columns.index_of(&folded(name)).ok()?;
+            Some(column(&merged, &value_name(at)))
+        };
+        match expr {
+            Expr::Identifier(name) => of_target(name),
+            Expr::CompoundIdentifier(parts) => match parts.as_slice() {
+                [of, name] if folded(of) == self.target => of_target(name),
+                [of, name] if folded(of) == self.source => Some(column(&merged, &folded(name))),
+                _ => None,
+            },
+            Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("merge_action") => {
+                let words = [Action::Update, Action::Delete, Action::Insert].map(|action| {
+                    let is_it = Expr::BinaryOp {
+                        left: Box::new(column(&merged, ACTION)),
+                        op: BinaryOperator::Eq,
+                        right: Box::new(number(action)),
+                    };
+                    (is_it, Expr::Value(Value::SingleQuotedString(action.word().to_owned()).into()))
+                });
+                Some(case(words.into(), null()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// All columns of a relation but these.
+fn all_but(relation: &Ident, names: impl IntoIterator<Item = String>) -> SelectItem {
+    let name = ObjectName(vec![ObjectNamePart::Identifier(relation.clone())]);
+    let mut names = names.into_iter().map(|name| quoted(&name));
+    let opt_except =
+        names.next().map(|first| ExceptSelectItem { first_element: first, additional_elements: names.collect() });
+    let options = WildcardAdditionalOptions { opt_except, ..Default::default() };
+    SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options)
+}
+
+/// Stands for a column in a WHEN that does nothing: sqlparser 0.62 does not know DO NOTHING.
+const NOTHING: &str = "\0nothing";
+
+/// Spells `THEN DO NOTHING` as an action that the parser knows, and [`does_nothing`] knows again.
+pub(in crate::engine) fn spell_nothing(tokens: &mut Vec<TokenWithSpan>) {
+    let is = |token: &TokenWithSpan, word: &str| matches!(&token.token, Token::Word(found) if found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word));
+    if !tokens.iter().any(|token| is(token, "MERGE")) {
+        return;
+    }
+    let words: Vec<usize> = (0..tokens.len()).filter(|at| matches!(tokens[*at].token, Token::Word(_))).collect();
+    let mut found = Vec::new();
+    let mut inserts = false;
+    for (n, at) in words.iter().enumerate() {
+        let at_words = |wanted: &[&str]| {
+            let there = words.get(n..n + wanted.len()).unwrap_or_default();
+            there.len() == wanted.len() && there.iter().zip(wanted).all(|(at, word)| is(&tokens[*at], word))
+        };
+        if at_words(&["NOT", "MATCHED"]) {
+            inserts = !words
+                .get(n + 2..n + 4)
+                .is_some_and(|next| is(&tokens[next[0]], "BY") && is(&tokens[next[1]], "SOURCE"));
+        } else if at_words(&["WHEN", "MATCHED"]) {
+            inserts = false;
+        } else if at_words(&["THEN", "DO", "NOTHING"]) {
+            found.push((at + 1..words[n + 2] + 1, inserts));
+        }
+    }
+    for (range, inserts) in found.into_iter().rev() {
+        let spelled = match inserts {
+            true => format!("INSERT (\"{NOTHING}\") VALUES (0)"),
+            false => format!("UPDATE SET \"{NOTHING}\" = 0"),
+        };
+        let span = tokens[range.start].span;
+        let spelled = Tokenizer::new(&DIALECT, &spelled).tokenize().unwrap_or_default();
+        tokens.splice(range, spelled.into_iter().map(|token| TokenWithSpan { token, span }));
+    }
+}
+
+fn does_nothing(action: &MergeAction) -> bool {
+    let is_marked =
+        |name: &ObjectName| name.0.iter().any(|part| part.as_ident().is_some_and(|name| name.value == NOTHING));
+    match action {
+        MergeAction::Update(update) => update
+            .assignments
+            .iter()
+            .any(|assignment| matches!(&assignment.target, AssignmentTarget::ColumnName(name) if is_marked(name))),
+        MergeAction::Insert(insert) => insert.columns.iter().any(is_marked),
+        MergeAction::Delete { .. } => false,
+    }
 }
 
 /// The source with one more column, which is never NULL: a row of the join without a source has NULL there.
@@ -103,6 +310,9 @@ fn when(session: &Session, clause: MergeClause, relation: &Relation, alias: &Ide
         condition = and(condition, Expr::Nested(Box::new(predicate)));
     }
     let inserts = matches!(clause.clause_kind, MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget);
+    if does_nothing(&clause.action) {
+        return Ok(When { condition, action: None, values: Vec::new() });
+    }
     let (action, values) = match clause.action {
         MergeAction::Delete { .. } if !inserts => (Action::Delete, Vec::new()),
         MergeAction::Update(mut update) if !inserts => {
@@ -126,7 +336,7 @@ fn when(session: &Session, clause: MergeClause, relation: &Relation, alias: &Ide
         MergeAction::Insert(_) => return Err(Error::new(Kind::Syntax, "WHEN MATCHED cannot INSERT: the row is there")),
         _ => return Err(Error::new(Kind::Syntax, "WHEN NOT MATCHED can only INSERT: there is no row to change")),
     };
-    Ok(When { condition, action, values })
+    Ok(When { condition, action: Some(action), values })
 }
 
 fn inserted(session: &Session, insert: ast::MergeInsertExpr, relation: &Relation) -> Result<Vec<Option<Expr>>> {
@@ -154,8 +364,12 @@ fn inserted(session: &Session, insert: ast::MergeInsertExpr, relation: &Relation
 
 /// What is done with a row: the first WHEN that fits says it; NULL where none does.
 fn actions(whens: &[When]) -> Expr {
-    let number = |action: Action| Expr::Value(Value::Number((action as i32).to_string(), false).into());
-    case(whens.iter().map(|when| (when.condition.clone(), number(when.action))).collect(), null())
+    let done = |when: &When| when.action.map_or_else(null, number);
+    case(whens.iter().map(|when| (when.condition.clone(), done(when))).collect(), null())
+}
+
+fn number(action: Action) -> Expr {
+    Expr::Value(Value::Number((action as i32).to_string(), false).into())
 }
 
 fn case(conditions: Vec<(Expr, Expr)>, otherwise: Expr) -> Expr {

@@ -8,6 +8,7 @@ mod apply;
 mod merge;
 mod query;
 
+pub(super) use merge::spell_nothing;
 pub(super) use query::quoted;
 
 use std::sync::Arc;
@@ -31,7 +32,7 @@ pub(super) struct RowChange {
     pub(super) schema: String,
     pub(super) table: String,
     pub(super) what: What,
-    /// How many columns are returned, the last ones; `None`: no rows are.
+    /// The first of the columns that are returned, which are the last ones; `None`: no rows are.
     pub(super) returning: Option<usize>,
 }
 
@@ -52,6 +53,17 @@ pub(super) enum Action {
     Update = 1,
     Delete = 2,
     Insert = 3,
+}
+
+impl Action {
+    /// As `merge_action()` has it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Insert => "INSERT",
+        }
+    }
 }
 
 impl RowChange {
@@ -87,8 +99,7 @@ impl RowChange {
 
     /// The columns that are returned, of those that the query has.
     pub(super) fn returned(&self, columns: Option<SchemaRef>) -> Option<SchemaRef> {
-        let (n, columns) = (self.returning?, columns?);
-        let from = columns.fields().len() - n;
+        let (from, columns) = (self.returning?, columns?);
         Some(Arc::new(Schema::new(columns.fields()[from..].to_vec())))
     }
 

@@ -236,24 +236,19 @@ pub(super) fn or_default(session: &Session, value: Expr, relation: &Relation, at
     }
 }
 
-/// Puts the returned columns behind those that are there, and answers how many they are.
+/// Puts the returned columns behind those that are there, and answers where they begin.
 fn returning(select: &mut Select, items: Vec<SelectItem>, relation: &Relation, alias: &Ident) -> usize {
-    let mut n = 0;
+    let from = select.projection.len();
     for item in items {
         match item {
             SelectItem::Wildcard(_) => {
-                for field in relation.columns.fields() {
-                    select.projection.push(SelectItem::UnnamedExpr(column(alias, field.name())));
-                    n += 1;
-                }
+                let columns = relation.columns.fields().iter();
+                select.projection.extend(columns.map(|field| SelectItem::UnnamedExpr(column(alias, field.name()))));
             }
-            item => {
-                select.projection.push(item);
-                n += 1;
-            }
+            item => select.projection.push(item),
         }
     }
-    n
+    from
 }
 
 /// `SELECT` with nothing in it yet.
@@ -279,7 +274,7 @@ pub(super) fn in_query(mut select: Select) -> Query {
 }
 
 /// `SELECT … FROM (inner) AS alias`.
-fn over(inner: Select, alias: &Ident) -> Result<Select> {
+pub(super) fn over(inner: Select, alias: &Ident) -> Result<Select> {
     let mut outer = skeleton()?;
     let alias = TableAlias { explicit: true, name: alias.clone(), columns: Vec::new(), at: None };
     outer.from = vec![derived(in_query(inner), alias)];

@@ -205,7 +205,7 @@ impl Job {
         let becomes = Definition { from: relation.version, ..shape.definition() };
         let new = Relation { columns: Arc::clone(&becomes.columns), rules: becomes.rules.clone(), ..relation.clone() };
         let checks = crate::engine::rules::checks(state, &new)?;
-        let mut writer = store.writer(Arc::clone(&becomes.columns))?.with_checks(checks.clone());
+        let mut writer = store.writer_for(&new)?.with_checks(checks);
         let replaces = match shape.changes_values() {
             false if !shape.asks_more() => Replaces::Nothing,
             changes => {

@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use self::options::{Direction, How, options};
 use crate::engine::copy::CopyIn;
 use crate::engine::definitions::{check_insert, resolve};
+use crate::engine::import::{OnError, Rejects};
 use crate::engine::out_file::LocalFile;
 use crate::engine::rights::quoted;
 use crate::engine::statement::{self, Own, folded, syntax, take_words};
@@ -69,14 +70,17 @@ impl statement::Grammar for Grammar {
          line and the column. Formats are text, csv and binary as PostgreSQL has them; options may also be written as \
          before PostgreSQL 9. Files of the server may also be parquet, json (an object a line) and arrow, whose columns \
          are found by name; without FORMAT the end of the file's name says it: .csv, .parquet, .json, .arrow. \
-         A path may be an object of S3, s3://bucket/key, reached as the variables AWS_… of the server's environment say."
+         ON_ERROR says what becomes of a line of text or csv with a value that cannot be read: stop fails, ignore leaves it \
+         out, and skip leaves it out and keeps it with the reason in the table <table>_rejects, as it does with lines that \
+         have too few values or too many; with more such lines than REJECT_LIMIT the copy fails after all. A path may be an object of S3, s3://bucket/key, reached as the variables AWS_… of the server's environment say."
     }
 
     fn syntax(&self) -> &'static str {
         "COPY { table [(column [, …])] | (query) } TO { STDOUT | 'path' } [[WITH] (option [, …])]\n\
          COPY table [(column [, …])] FROM { STDIN | 'path' } [[WITH] (option [, …])]\n\
          where option is FORMAT { text | csv | binary | parquet | json | arrow } | DELIMITER 'c' | NULL 'text' | HEADER [true | false | match] |\n\
-         QUOTE 'c' | ESCAPE 'c' | FORCE_QUOTE { (column [, …]) | * } | FORCE_NOT_NULL … | FORCE_NULL … | ENCODING 'UTF8'"
+         QUOTE 'c' | ESCAPE 'c' | FORCE_QUOTE { (column [, …]) | * } | FORCE_NOT_NULL … | FORCE_NULL … | ENCODING 'UTF8' |\n\
+         ON_ERROR { stop | ignore | skip } | REJECT_LIMIT n"
     }
 
     fn parse(&self, parser: &mut Parser) -> Result<Option<Arc<dyn Own>>> {
@@ -226,8 +230,14 @@ impl Own for CopyFrom {
             How::Text(options) => options.clone(),
             How::Data(format) => return self.insert(session, &relation, *format, run).await,
         };
+        if options.on_error == OnError::Skip {
+            may_keep_rejects(session, &relation)?;
+        }
         let table = LakeTable::new(Arc::clone(store), relation)?;
         let mut copy = CopyIn::new(table, into, &self.columns, options)?;
+        if let Some(path) = self.from.path() {
+            copy.called = path.to_owned();
+        }
         copy.file = match file {
             None => None,
             Some(Place::Local(path)) => Some(Box::new(opened(path)?)),
@@ -259,6 +269,15 @@ impl CopyFrom {
             Answer::Done(tag) => Ok(Answer::Done(tag.replace("INSERT 0", "COPY"))),
             _ => Err(Error::internal("an INSERT that returned rows")),
         }
+    }
+}
+
+/// Lines that are left out are rows of another table, which may have to be made.
+fn may_keep_rejects(session: &Session, into: &Relation) -> Result<()> {
+    let rights = session.rights()?;
+    match session.store().relation(&into.schema, &Rejects::table(&into.name))? {
+        Some(rejects) => rights.must_write(&rejects, Privilege::Insert),
+        None => rights.must_create_in(&into.schema),
     }
 }
 

@@ -111,6 +111,10 @@ impl statement::Grammar for OptimizeGrammar {
 
 #[async_trait]
 impl Own for Vacuum {
+    fn runs_alone(&self) -> bool {
+        !self.only_analyze
+    }
+
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
         let tag = if self.only_analyze { "ANALYZE" } else { "VACUUM" };
         if let Some(name) = &self.table {

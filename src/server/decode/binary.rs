@@ -17,7 +17,7 @@ use super::super::encode::{Format, read_binary_decimal};
 use super::super::parameters::{self, EPOCH_DAYS, EPOCH_MICROS};
 use super::super::types::{name, wire_type};
 use super::columns::array;
-use super::{BATCH_BYTES, BATCH_ROWS, Place, Rows, malformed, null_not_allowed};
+use super::{BATCH_BYTES, BATCH_ROWS, Gathered, Place, Rows, malformed, null_not_allowed};
 use crate::error::{Error, Kind, Result};
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
@@ -133,9 +133,11 @@ impl Rows for BinaryRows {
         (self.rows, self.bytes)
     }
 
-    fn columns(&mut self) -> Result<Vec<ArrayRef>> {
-        (self.rows, self.bytes) = (0, 0);
-        self.columns.iter_mut().map(|column| column.finish()).collect()
+    fn finish(&mut self) -> Result<Gathered> {
+        let rows = std::mem::take(&mut self.rows);
+        self.bytes = 0;
+        let columns = self.columns.iter_mut().map(|column| column.finish()).collect::<Result<_>>()?;
+        Ok(Gathered { columns, rows, rejects: Vec::new() })
     }
 }
 

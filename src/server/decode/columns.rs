@@ -49,24 +49,47 @@ impl Texts {
         (!self.nulls[row]).then(|| &self.bytes[start..self.ends[row] as usize])
     }
 
-    /// The array, of so many rows; what cannot be read is told by its line.
-    pub(super) fn finish(&mut self, field: &Field, lines: &[u64], place: &Place) -> Result<ArrayRef> {
-        // A line that failed may have left a value of its own behind.
-        let mut texts = std::mem::take(self);
-        texts.ends.truncate(lines.len());
-        texts.nulls.truncate(lines.len());
-        texts.bytes.truncate(texts.ends.last().map_or(0, |end| *end as usize));
+    /// Forgets what is behind so many rows: a line that failed may have left a value of its own.
+    pub(super) fn truncate(&mut self, rows: usize) {
+        self.ends.truncate(rows);
+        self.nulls.truncate(rows);
+        self.bytes.truncate(self.ends.last().map_or(0, |end| *end as usize));
+    }
+
+    /// Some of the rows.
+    pub(super) fn only(&self, rows: &[usize]) -> Self {
+        let mut only = Self::default();
+        for row in rows {
+            let start = only.start();
+            only.bytes.extend_from_slice(self.value(*row).unwrap_or_default());
+            only.end(start, self.nulls[*row]);
+        }
+        only
+    }
+
+    /// The array; what cannot be read is told by its line.
+    pub(super) fn array(&self, field: &Field, lines: &[u64], place: &Place) -> Result<ArrayRef> {
         if !field.is_nullable()
-            && let Some(row) = texts.nulls.iter().position(|null| *null)
+            && let Some(row) = self.nulls.iter().position(|null| *null)
         {
             return Err(null_not_allowed(field.name()).context(place.column(lines[row], field.name())));
         }
-        match texts.strings() {
-            Some(strings) => match texts.quickly(&strings, field.data_type())? {
+        match self.strings() {
+            Some(strings) => match self.quickly(&strings, field.data_type())? {
                 Some(array) => Ok(array),
-                None => texts.one_by_one(field, lines, place),
+                None => self.one_by_one(field, lines, place),
             },
-            None => Err(texts.not_utf8(field, lines, place)),
+            None => Err(self.not_utf8(field, lines, place)),
+        }
+    }
+
+    /// Whether one row can be read.
+    pub(super) fn check(&self, row: usize, field: &Field) -> Result<()> {
+        let text = self.value(row);
+        match text {
+            None if !field.is_nullable() => Err(null_not_allowed(field.name())),
+            Some(text) if text.contains(&0) || std::str::from_utf8(text).is_err() => Err(not_utf8()),
+            text => parameters::read(text, Format::Text, &wire_type(field)?, field.data_type()).map(|_| ()),
         }
     }
 

@@ -85,3 +85,18 @@ fn inside(line: &[u8], mut at: usize, quote: u8, escape: u8, out: &mut Vec<u8>) 
         }
     }
 }
+
+/// Values as a line; NULL is nothing at all.
+pub(super) fn line<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> String {
+    let value = |value: Option<&[u8]>| {
+        let text = shown(value.unwrap_or_default());
+        let needs_quotes = value.is_some() && (text.is_empty() || text.contains(['"', ',', '\n', '\r']));
+        if needs_quotes { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+    };
+    values.map(value).collect::<Vec<_>>().join(",")
+}
+
+/// What was sent, as a text that can be sent back.
+pub(super) fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}")
+}

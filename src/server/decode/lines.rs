@@ -6,8 +6,8 @@ use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::SchemaRef;
 
 use super::columns::Texts;
-use super::{BATCH_BYTES, BATCH_ROWS, Place, Rows, csv, malformed, shown, text};
-use crate::engine::{CopyOptions, Header};
+use super::{BATCH_BYTES, BATCH_ROWS, Gathered, Place, Rows, csv, malformed, shown, text};
+use crate::engine::{CopyOptions, Header, OnError, Reject};
 use crate::error::{Error, Result};
 
 /// How a line ends, and how it is taken apart.
@@ -38,6 +38,8 @@ pub(super) struct TextRows {
     /// The line that each gathered row begins on.
     lines: Vec<u64>,
     bytes: usize,
+    /// Lines that were left out.
+    rejects: Vec<Reject>,
     header: Header,
     ended: bool,
 }
@@ -54,6 +56,7 @@ impl TextRows {
             line: 1,
             lines: Vec::new(),
             bytes: 0,
+            rejects: Vec::new(),
             header: options.header,
             ended: false,
             schema: Arc::clone(schema),
@@ -104,6 +107,37 @@ impl TextRows {
         Ok(())
     }
 
+    /// Whether a line is left out that has a value which cannot be read.
+    fn leaves_out(&self) -> bool {
+        self.options.on_error != OnError::Abort
+    }
+
+    /// Whether so is a line that has too few values, or too many. One whose quotes do not end is not: it may be the rest of
+    /// the file.
+    fn leaves_out_line(&self, line: &[u8]) -> bool {
+        let ends = self.kind == Lines::Text || csv::newline(&[line, b"\n"].concat(), &self.options).is_some();
+        self.options.on_error == OnError::Skip && ends
+    }
+
+    /// Leaves out the lines gathered that cannot be read, and answers the others with their numbers.
+    fn readable(&mut self, columns: &[Texts], lines: &[u64]) -> (Vec<Texts>, Vec<u64>) {
+        let mut readable = Vec::with_capacity(lines.len());
+        for (row, line) in lines.iter().enumerate() {
+            let mut checked = columns.iter().zip(self.schema.fields()).map(|(column, field)| {
+                column.check(row, field).map_err(|error| format!("{}: {}", field.name(), error.message))
+            });
+            match checked.find_map(Result::err) {
+                None => readable.push(row),
+                Some(reason) => {
+                    let values = columns.iter().map(|column| column.value(row));
+                    self.rejects.push(Reject { line: *line, reason, text: csv::line(values) });
+                }
+            }
+        }
+        let lines = readable.iter().map(|row| lines[*row]).collect();
+        (columns.iter().map(|column| column.only(&readable)).collect(), lines)
+    }
+
     /// The first line, which names the columns.
     fn check_header(&mut self, line: &[u8]) -> Result<()> {
         if std::mem::replace(&mut self.header, Header::Absent) != Header::Match {
@@ -133,7 +167,7 @@ impl TextRows {
 impl Rows for TextRows {
     fn take(&mut self, bytes: &[u8], last: bool) -> Result<usize> {
         let mut at = 0;
-        while self.lines.len() < BATCH_ROWS && self.bytes < BATCH_BYTES && !self.ended {
+        while self.gathered().0 < BATCH_ROWS && self.bytes < BATCH_BYTES && !self.ended {
             let Some((end, next)) = self.end_of_line(&bytes[at..], last)? else { return Ok(at) };
             let line = &bytes[at..at + end];
             let here = |error: Error, place: &Place, number| {
@@ -145,8 +179,16 @@ impl Rows for TextRows {
             } else if self.header != Header::Absent {
                 self.check_header(line).map_err(|error| here(error, &self.place, self.line))?;
             } else {
-                self.row(line).map_err(|error| here(error, &self.place, self.line))?;
-                self.lines.push(self.line);
+                match self.row(line) {
+                    Ok(()) => self.lines.push(self.line),
+                    Err(error) if self.leaves_out_line(line) => {
+                        let rows = self.lines.len();
+                        self.columns.iter_mut().for_each(|column| column.truncate(rows));
+                        let text = csv::shown(line);
+                        self.rejects.push(Reject { line: self.line, reason: error.message, text });
+                    }
+                    Err(error) => return Err(here(error, &self.place, self.line)),
+                }
                 self.bytes += line.len();
             }
             // A value may hold line breaks of its own.
@@ -162,13 +204,28 @@ impl Rows for TextRows {
     }
 
     fn gathered(&self) -> (usize, usize) {
-        (self.lines.len(), self.bytes)
+        (self.lines.len() + self.rejects.len(), self.bytes)
     }
 
-    fn columns(&mut self) -> Result<Vec<ArrayRef>> {
-        let lines = std::mem::take(&mut self.lines);
+    fn finish(&mut self) -> Result<Gathered> {
+        let mut lines = std::mem::take(&mut self.lines);
+        let mut columns: Vec<Texts> = self.columns.iter_mut().map(std::mem::take).collect();
+        columns.iter_mut().for_each(|column| column.truncate(lines.len()));
         self.bytes = 0;
-        let columns = self.columns.iter_mut().zip(self.schema.fields());
-        columns.map(|(column, field)| column.finish(field, &lines, &self.place)).collect()
+        let arrays = |columns: &[Texts], lines: &[u64]| -> Result<Vec<ArrayRef>> {
+            let columns = columns.iter().zip(self.schema.fields());
+            columns.map(|(column, field)| column.array(field, lines, &self.place)).collect()
+        };
+        let arrays = match arrays(&columns, &lines) {
+            Err(_) if self.leaves_out() => {
+                (columns, lines) = self.readable(&columns, &lines);
+                let columns = columns.iter().zip(self.schema.fields());
+                columns.map(|(column, field)| column.array(field, &lines, &self.place)).collect::<Result<_>>()?
+            }
+            arrays => arrays?,
+        };
+        let mut rejects = std::mem::take(&mut self.rejects);
+        rejects.sort_by_key(|reject| reject.line);
+        Ok(Gathered { columns: arrays, rows: lines.len(), rejects })
     }
 }

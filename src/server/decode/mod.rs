@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use self::binary::BinaryRows;
 use self::lines::{Lines, TextRows};
-use crate::engine::{self, CopyFormat, CopyIn, CopyOptions};
+use crate::engine::{self, CopiedRows, CopyFormat, CopyIn, CopyOptions, Reject};
 use crate::error::{Error, Kind, Result};
 
 /// A batch is full at whichever comes first.
@@ -45,8 +45,15 @@ trait Rows: Send {
     fn ended(&self) -> bool;
     /// How many rows, and bytes of them, are gathered.
     fn gathered(&self) -> (usize, usize);
-    /// The rows gathered, column by column.
-    fn columns(&mut self) -> Result<Vec<ArrayRef>>;
+    /// What was gathered; it begins anew.
+    fn finish(&mut self) -> Result<Gathered>;
+}
+
+/// Rows column by column, and lines that are none.
+struct Gathered {
+    columns: Vec<ArrayRef>,
+    rows: usize,
+    rejects: Vec<Reject>,
 }
 
 /// Reads one file.
@@ -144,16 +151,15 @@ impl Decoder {
     }
 
     fn give(&mut self, batches: &mpsc::Sender<engine::Piece>) -> Result<bool> {
-        let (rows, _) = self.rows.gathered();
-        if rows == 0 {
+        if self.rows.gathered().0 == 0 {
             return Ok(true);
         }
+        let Gathered { columns, rows, rejects } = self.rows.finish()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let columns = self.rows.columns()?;
         let nullable = self.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
         let schema = Schema::new(nullable.collect::<Vec<_>>());
         let batch = RecordBatch::try_new_with_options(schema.into(), columns, &options)?;
-        Ok(batches.blocking_send(Ok(Some(batch))).is_ok())
+        Ok(batches.blocking_send(Ok(Some(CopiedRows { rows: batch, rejects }))).is_ok())
     }
 }
 
@@ -198,7 +204,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::{Chosen, Header};
+    use crate::engine::{Chosen, Header, OnError};
 
     fn options(format: CopyFormat) -> CopyOptions {
         let csv = format == CopyFormat::Csv;
@@ -212,6 +218,8 @@ mod tests {
             force_quote: Chosen::NONE,
             force_not_null: Chosen::NONE,
             force_null: Chosen::NONE,
+            on_error: OnError::Abort,
+            reject_limit: None,
         }
     }
 
@@ -234,7 +242,7 @@ mod tests {
         decoder.finish(&batches)?;
         let mut count = 0;
         while let Ok(piece) = rows.try_recv() {
-            count += piece?.map_or(0, |batch| batch.num_rows());
+            count += piece?.map_or(0, |copied| copied.rows.num_rows());
         }
         Ok(count)
     }
@@ -246,6 +254,31 @@ mod tests {
         for piece in 1..60 {
             assert_eq!(decoded(csv, piece, &options(CopyFormat::Csv)).unwrap(), 3, "csv in pieces of {piece}");
             assert_eq!(decoded(text, piece, &options(CopyFormat::Text)).unwrap(), 3, "text in pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_no_rows_are_left_out() {
+        let file = b"1,ann,2024-01-01\nx,bob,2024-01-02\n3,cid\n5,\"eve, jr\",never\n,fay,\n7,\"gus\n\",\n8,,\n";
+        for piece in [1, 7, 100] {
+            let lenient = CopyOptions { on_error: OnError::Skip, ..options(CopyFormat::Csv) };
+            let mut decoder = Decoder::of("t", &schema(), &lenient).unwrap();
+            let (batches, mut rows) = mpsc::channel(1000);
+            for piece in file.chunks(piece) {
+                decoder.read(piece, &batches).unwrap();
+            }
+            decoder.finish(&batches).unwrap();
+            let copied = rows.try_recv().unwrap().unwrap().unwrap();
+            assert_eq!(copied.rows.num_rows(), 3);
+            let said = |reject: &Reject| (reject.line, reject.reason.clone(), reject.text.clone());
+            let all = [
+                (2, "id: invalid input syntax for type bigint: \"x\"", "x,bob,2024-01-02"),
+                (3, "missing data for column \"at\"", "3,cid"),
+                (4, "at: invalid input syntax for type timestamp: \"never\"", "5,\"eve, jr\",never"),
+                (5, "id: null value in column \"id\" violates not-null constraint", ",fay,"),
+            ];
+            let all = all.map(|(line, reason, text)| (line, reason.to_owned(), text.to_owned()));
+            assert_eq!(copied.rejects.iter().map(said).collect::<Vec<_>>(), all);
         }
     }
 
@@ -261,6 +294,8 @@ mod tests {
                 let _ = decoded(text.as_bytes(), piece, &odd);
                 let _ = decoded(&rest, piece, &odd);
                 odd.escape = b'\\';
+                let _ = decoded(text.as_bytes(), piece, &odd);
+                odd.on_error = OnError::Skip;
                 let _ = decoded(text.as_bytes(), piece, &odd);
             }
             rest.splice(0..0, *b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");

@@ -3,29 +3,29 @@
 use std::fmt::Write;
 
 use datafusion::arrow::datatypes::Schema;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Published, schema};
-use crate::storage::relation::{DataFile, Relation};
+use super::{Described, Published, schema};
+use crate::storage::relation::DataFile;
 
 /// The actions of a version, a line each. The first one makes the table, the first readable one has all of its files.
-pub(super) fn of(relation: &Relation, columns: &Schema, version: &Published) -> String {
-    let number = version.number;
+pub(super) fn of(table: &Described<'_>, version: &Published) -> String {
+    let (number, relation) = (version.number, table.relation);
     let mut actions = vec![commit_info(version)];
     if number == 0 {
-        actions.push(protocol(columns));
+        actions.push(protocol(table.columns));
     }
     let is_first = number == relation.readable_from;
     if number == 0 || version.facts.as_ref().is_some_and(|facts| facts.operation == "ALTER TABLE") {
-        actions.push(meta_data(relation, columns));
+        actions.push(meta_data(table));
     }
     let time = version.facts.as_ref().map_or(0, |facts| facts.committed / 1000);
     let is_compaction = version.facts.as_ref().is_some_and(|facts| facts.operation == "OPTIMIZE");
     for file in relation.past.iter().chain(relation.files.iter()) {
         if file.added == number || (is_first && file.is_in(number)) {
-            actions.push(add(file, time, !is_compaction));
+            actions.push(add(table, file, time, !is_compaction));
         } else if file.removed == Some(number) && !is_first {
-            actions.push(remove(file, time, !is_compaction));
+            actions.push(remove(table, file, time, !is_compaction));
         }
     }
     let mut lines = String::new();
@@ -69,22 +69,23 @@ pub(super) fn protocol(columns: &Schema) -> Value {
     }
 }
 
-pub(super) fn meta_data(relation: &Relation, columns: &Schema) -> Value {
+pub(super) fn meta_data(table: &Described<'_>) -> Value {
+    let relation = table.relation;
     json!({ "metaData": {
         "id": format!("c0407000-0000-4000-8000-{:012x}", relation.id),
         "name": relation.name,
         "description": relation.comment,
         "format": { "provider": "parquet", "options": {} },
-        "schemaString": schema::schema_string(columns),
-        "partitionColumns": [],
+        "schemaString": schema::schema_string(table.columns),
+        "partitionColumns": table.partitioned_by,
         "configuration": {},
     }})
 }
 
-fn add(file: &DataFile, time: i64, is_change: bool) -> Value {
+pub(super) fn add(table: &Described<'_>, file: &DataFile, time: i64, is_change: bool) -> Value {
     json!({ "add": {
         "path": file.name(),
-        "partitionValues": {},
+        "partitionValues": partition_values(table, file),
         "size": file.bytes,
         "modificationTime": time,
         "dataChange": is_change,
@@ -92,17 +93,22 @@ fn add(file: &DataFile, time: i64, is_change: bool) -> Value {
     }})
 }
 
-pub(super) fn stats(file: &DataFile) -> String {
+fn stats(file: &DataFile) -> String {
     json!({ "numRecords": file.rows }).to_string()
 }
 
-fn remove(file: &DataFile, time: i64, is_change: bool) -> Value {
+fn remove(table: &Described<'_>, file: &DataFile, time: i64, is_change: bool) -> Value {
     json!({ "remove": {
         "path": file.name(),
         "deletionTimestamp": time,
         "dataChange": is_change,
         "extendedFileMetadata": true,
-        "partitionValues": {},
+        "partitionValues": partition_values(table, file),
         "size": file.bytes,
     }})
+}
+
+fn partition_values(table: &Described<'_>, file: &DataFile) -> Value {
+    let values = table.partitioned_by.iter().zip(file.partition.iter());
+    values.map(|(column, value)| (column.clone(), json!(value))).collect::<Map<_, _>>().into()
 }

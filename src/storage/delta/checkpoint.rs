@@ -9,25 +9,15 @@ use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::arrow::json::ReaderBuilder;
 use serde_json::{Value, json};
 
-use super::{actions, file_name, write_whole};
+use super::{Described, actions, file_name, write_whole};
 use crate::error::{Error, Result};
-use crate::storage::relation::Relation;
 use crate::storage::writer::{not_written, parquet_writer};
 
 /// Writes the checkpoint of a version, and the file that names the last one.
-pub(super) fn write(log: &Path, relation: &Relation, columns: &Schema, version: u64) -> Result<()> {
-    let mut rows = vec![actions::protocol(columns), actions::meta_data(relation, columns)];
-    let files = relation.past.iter().chain(relation.files.iter()).filter(|file| file.is_in(version));
-    rows.extend(files.map(|file| {
-        json!({ "add": {
-            "path": file.name(),
-            "partitionValues": {},
-            "size": file.bytes,
-            "modificationTime": 0,
-            "dataChange": false,
-            "stats": actions::stats(file),
-        }})
-    }));
+pub(super) fn write(log: &Path, table: &Described<'_>, version: u64) -> Result<()> {
+    let mut rows = vec![actions::protocol(table.columns), actions::meta_data(table)];
+    let files = table.relation.past.iter().chain(table.relation.files.iter()).filter(|file| file.is_in(version));
+    rows.extend(files.map(|file| actions::add(table, file, 0, false)));
     let batch = batch(&rows)?;
     let draft = log.join(format!("{version:020}.draft"));
     let mut parquet = parquet_writer(File::create(&draft)?, &batch.schema(), Ok)?;

@@ -14,6 +14,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::Schema;
+
 use super::directory::Directory;
 use super::history::{TableVersion, columns_at, versions_from};
 use super::lock;
@@ -82,11 +84,13 @@ impl Directory {
     fn write_version(&self, relation: &Relation, log: &Path, version: &Published) -> Result<()> {
         // The first one only says what the second one is made of.
         let columns = self.catalog.read(|db| columns_at(db, TableId(relation.id), version.number.max(1)))?;
-        let columns = columns.unwrap_or_else(|| Arc::clone(&relation.columns));
-        let lines = actions::of(relation, &columns, version);
+        let (columns, partitioned_by) =
+            columns.unwrap_or_else(|| (Arc::clone(&relation.columns), relation.rules.partitioned_by.clone()));
+        let described = Described { relation, columns: &columns, partitioned_by: &partitioned_by };
+        let lines = actions::of(&described, version);
         write_whole(log, &file_name(version.number, "json"), lines.as_bytes())?;
         if version.number > 0 && version.number.is_multiple_of(CHECKPOINT_EVERY) {
-            checkpoint::write(log, relation, &columns, version.number)?;
+            checkpoint::write(log, &described, version.number)?;
         }
         Ok(())
     }
@@ -99,6 +103,13 @@ impl Directory {
             .map(|number| Published { number, facts: known.next_if(|version| version.version == number) })
             .collect())
     }
+}
+
+/// A table as it is at one version, but for its files.
+struct Described<'a> {
+    relation: &'a Relation,
+    columns: &'a Schema,
+    partitioned_by: &'a [String],
 }
 
 /// A version on its way into the log.

@@ -117,6 +117,13 @@ impl Shape {
             return Err(Error::unsupported("a table needs a column: this is the last one")
                 .hint(format!("DROP TABLE {} drops the table", self.table())));
         }
+        if self.rules.partitioned_by.iter().any(|column| column == name) {
+            let message = format!(
+                "cannot drop column \"{name}\" because it is part of the partition key of relation \"{}\"",
+                self.table()
+            );
+            return Err(Error::invalid(message).hint("make a table of the others: CREATE TABLE … AS SELECT …"));
+        }
         self.columns.remove(at);
         self.rules.defaults.remove(name);
         self.column_comments.remove(name);
@@ -134,6 +141,9 @@ impl Shape {
         }
         if let Some(comment) = self.column_comments.remove(name) {
             self.column_comments.insert(new_name.to_owned(), comment);
+        }
+        for column in self.rules.partitioned_by.iter_mut().filter(|column| *column == name) {
+            *column = new_name.to_owned();
         }
         for text in self.rules.checks.values_mut() {
             *text = renamed(text, name, new_name)?;

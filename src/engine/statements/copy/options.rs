@@ -5,6 +5,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use crate::engine::copy::{Chosen, CopyFormat, CopyOptions, Header};
+use crate::engine::import::OnError;
 use crate::engine::statement::{folded, syntax, take_words};
 use crate::error::{Error, Kind, Result};
 use crate::storage::Format;
@@ -36,6 +37,8 @@ struct Given {
     force_quote: Option<Chosen>,
     force_not_null: Option<Chosen>,
     force_null: Option<Chosen>,
+    on_error: Option<OnError>,
+    reject_limit: Option<u64>,
 }
 
 /// What FORMAT says.
@@ -102,15 +105,12 @@ impl Given {
             "force_not_null" => set(&mut self.force_not_null, &name, chosen(parser)?),
             "force_null" => set(&mut self.force_null, &name, chosen(parser)?),
             "encoding" => encoding(&text(parser)?),
-            // Every COPY is frozen, and stops at an error, here.
+            // Every COPY is frozen here.
             "freeze" => switch(parser).map(|_| ()),
-            "on_error" => {
-                match text(parser)?.to_lowercase().as_str() {
-                    "stop" => Ok(()),
-                    _ => Err(Error::unsupported("COPY ON_ERROR is not supported")
-                        .hint("a file is read whole, or not at all")),
-                }
-            }
+            "on_error" => set(&mut self.on_error, &name, on_error(parser)?),
+            "reject_limit" => set(&mut self.reject_limit, &name, limit(parser)?),
+            // What was left out is counted in any case.
+            "log_verbosity" => text(parser).map(|_| ()),
             _ => Err(Error::new(Kind::Syntax, format!("option \"{name}\" not recognized")).suggest(
                 &name,
                 [
@@ -124,6 +124,8 @@ impl Given {
                     "force_not_null",
                     "force_null",
                     "encoding",
+                    "on_error",
+                    "reject_limit",
                 ],
             )),
         }
@@ -161,6 +163,10 @@ impl Given {
         Ok(true)
     }
 
+    fn leaves_out(&self) -> bool {
+        self.on_error.is_some_and(|on_error| on_error != OnError::Abort)
+    }
+
     /// A format of data needs no options, and a file of the server.
     fn checked_data(&self, format: Format, direction: Direction, path: Option<&str>) -> Result<Format> {
         let name = format.name();
@@ -173,6 +179,8 @@ impl Given {
             ("FORCE_QUOTE", self.force_quote.is_some()),
             ("FORCE_NOT_NULL", self.force_not_null.is_some()),
             ("FORCE_NULL", self.force_null.is_some()),
+            ("ON_ERROR", self.leaves_out()),
+            ("REJECT_LIMIT", self.reject_limit.is_some()),
         ] {
             if given {
                 return Err(Error::new(Kind::Syntax, format!("cannot specify {option} with FORMAT {name}")));
@@ -202,6 +210,7 @@ impl Given {
                 ("DELIMITER", self.delimiter.is_some()),
                 ("NULL", self.null.is_some()),
                 ("HEADER", self.header.is_some_and(|header| header != Header::Absent)),
+                ("ON_ERROR", self.leaves_out()),
             ] {
                 if given {
                     return Err(Error::new(Kind::Syntax, format!("cannot specify {name} in BINARY mode")));
@@ -225,6 +234,8 @@ impl Given {
             ("FORCE_QUOTE", self.force_quote.is_some(), Direction::To),
             ("FORCE_NOT_NULL", self.force_not_null.is_some(), Direction::From),
             ("FORCE_NULL", self.force_null.is_some(), Direction::From),
+            ("ON_ERROR", self.on_error.is_some(), Direction::From),
+            ("REJECT_LIMIT", self.reject_limit.is_some(), Direction::From),
             ("HEADER match", self.header == Some(Header::Match), Direction::From),
         ];
         for (name, given, of) in wrong_way {
@@ -232,6 +243,9 @@ impl Given {
                 let where_to = if of == Direction::To { "COPY TO" } else { "COPY FROM" };
                 return Err(Error::unsupported(format!("COPY {name} is available only in {where_to}")));
             }
+        }
+        if self.reject_limit.is_some() && !self.leaves_out() {
+            return Err(Error::invalid("COPY REJECT_LIMIT requires ON_ERROR to be set to IGNORE").hint("or to skip"));
         }
         let quote = byte("quote", self.quote.as_deref().unwrap_or("\""))?;
         let options = CopyOptions {
@@ -244,6 +258,8 @@ impl Given {
             force_quote: self.force_quote.unwrap_or(Chosen::NONE),
             force_not_null: self.force_not_null.unwrap_or(Chosen::NONE),
             force_null: self.force_null.unwrap_or(Chosen::NONE),
+            on_error: self.on_error.unwrap_or(OnError::Abort),
+            reject_limit: self.reject_limit,
         };
         check_letters(&options)?;
         Ok(options)
@@ -321,6 +337,24 @@ fn switch(parser: &mut Parser) -> Result<bool> {
         "false" | "off" | "0" => Ok(false),
         _ => Err(Error::new(Kind::Syntax, format!("\"{given}\" is neither true nor false"))),
     }
+}
+
+/// Postgres knows the first two; the others are as `cohort import` has them.
+fn on_error(parser: &mut Parser) -> Result<OnError> {
+    let name = text(parser)?;
+    match name.to_lowercase().as_str() {
+        "stop" | "abort" => Ok(OnError::Abort),
+        "ignore" => Ok(OnError::Ignore),
+        "skip" => Ok(OnError::Skip),
+        _ => Err(Error::invalid(format!("COPY ON_ERROR \"{name}\" not recognized")).hint("stop, ignore or skip")),
+    }
+}
+
+fn limit(parser: &mut Parser) -> Result<u64> {
+    let given = text(parser)?;
+    given.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| {
+        Error::invalid(format!("REJECT_LIMIT ({given}) must be greater than zero")).hint("a number of lines")
+    })
 }
 
 fn encoding(name: &str) -> Result<()> {

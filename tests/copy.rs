@@ -286,7 +286,7 @@ async fn lines_that_cannot_be_read_are_left_out() {
                 STDIN;3;score: invalid input syntax for type double precision: \"high\";3,cid,high,\n\
                 STDIN;4;missing data for column \"score\";4,dan\n\
                 STDIN;5;id: null value in column \"id\" violates not-null constraint;,eve,1,\n\
-                STDIN;6;born: date/time field value out of range: \"2024-13-01\";6,\"f,y\",,2024-13-01\n";
+                STDIN;6;born: invalid input syntax for type date: \"2024-13-01\";6,\"f,y\",,2024-13-01\n";
     let rejects = "COPY (SELECT * FROM people_rejects ORDER BY line) TO STDOUT (FORMAT text, DELIMITER ';')";
     assert_eq!(text(client, rejects).await, kept);
     let limited = refused(client, &csv("ON_ERROR skip, REJECT_LIMIT 4"), file).await;

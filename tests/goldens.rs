@@ -103,6 +103,7 @@ goldens!(
     system_tables,
     table_versions,
     tables,
+    temporary,
     transactions,
     trial_info,
     truncate,

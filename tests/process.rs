@@ -646,6 +646,22 @@ async fn a_large_result_does_not_fill_the_memory() {
     assert!(grown < 128 << 10, "the server grew by {grown} kB");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn temporary_tables_do_not_survive_a_kill() {
+    let data = TempDir::new().unwrap();
+    let server = Process::serve(data.path());
+    server.connect().await.run("CREATE TABLE kept AS SELECT 1 AS a; CREATE TABLE gone AS SELECT 1 AS a").await;
+    let connection = server.connect().await;
+    connection.run("CREATE TEMP TABLE t AS SELECT 1 AS a").await;
+    let folders = || fs::read_dir(data.path().join("tables")).unwrap().count();
+    let before = folders();
+    server.kill();
+    let server = Process::serve(data.path());
+    let connection = server.connect().await;
+    assert_eq!(connection.value("SELECT count(*) FROM pg_class WHERE relname IN ('t', 'kept', 'gone')").await, "2");
+    assert_eq!(folders(), before - 1);
+}
+
 /// What is larger than the memory limit goes to disk and comes back, or is refused; the server goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_query_larger_than_the_memory_limit_spills() {

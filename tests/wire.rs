@@ -515,6 +515,32 @@ async fn a_transaction_is_seen_when_it_is_committed_and_only_then() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn temporary_tables_are_of_one_session() {
+    let server = TestServer::start().await;
+    let (ours, theirs) = (server.connect().await, server.connect().await);
+    ours.run("CREATE TEMP TABLE t AS SELECT 1 AS a").await;
+    theirs.run("CREATE TEMP TABLE t AS SELECT 2 AS a").await;
+    assert_eq!((ours.value("SELECT a FROM t").await, theirs.value("SELECT a FROM t").await), ("1".into(), "2".into()));
+    // Statements of drivers, too, and what was prepared when there was none.
+    let count = ours.client.prepare("SELECT count(*) FROM u WHERE a > $1").await;
+    assert!(count.is_err());
+    ours.run("CREATE TABLE u AS SELECT 1 AS a").await;
+    let count = ours.client.prepare("SELECT count(*) FROM u WHERE a > $1").await.unwrap();
+    ours.run("CREATE TEMP TABLE u AS SELECT 1 AS a UNION ALL SELECT 2").await;
+    assert_eq!(ours.client.query_one(&count, &[&0i64]).await.unwrap().get::<_, i64>(0), 2);
+    drop(theirs);
+    let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'pg_temp%'";
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while ours.value(schemas).await != "1" {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the temporary tables of a session that has ended are still there"
+        );
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_script_is_all_or_nothing() {
     let server = TestServer::start().await;
     let connection = server.connect().await;

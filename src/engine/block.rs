@@ -112,6 +112,10 @@ impl Session {
             store.roll_back();
             return Ok(());
         }
+        if let Err(error) = self.commit_temporary() {
+            store.roll_back();
+            return Err(error);
+        }
         let changed = not_in_the_way(|| store.commit_transaction(self.isolation()))?;
         changed.into_iter().for_each(|table| self.engine.tidy(table));
         Ok(())

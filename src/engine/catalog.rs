@@ -14,6 +14,7 @@ use crate::engine::rules;
 use crate::engine::sight::KeptPlanner;
 use crate::engine::statement::parse_sql;
 use crate::engine::system_tables::SystemTables;
+use crate::engine::temporary::Path;
 use crate::engine::versions::Wanted;
 use crate::error::Result;
 use crate::storage::{LakeTable, NumberedTable, ROW_NUMBER, Relation, RelationKind, Store};
@@ -81,6 +82,9 @@ impl CatalogProvider for Catalog {
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         if name == SystemTables::SCHEMA {
             return Some(Arc::clone(&self.system) as Arc<dyn SchemaProvider>);
+        }
+        if let Some(path) = Path::of(name, |name| self.schema(name)) {
+            return Some(Arc::new(path));
         }
         if let Some(inner) = self.extra.schema(name) {
             return Some(inner);

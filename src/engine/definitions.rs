@@ -10,26 +10,30 @@ use datafusion::sql::resolve::resolve_table_references;
 
 use crate::engine::catalog::CATALOG;
 use crate::engine::rights::Rights;
+use crate::engine::sources::sources;
 use crate::engine::statement::parse_sql;
 use crate::engine::system_tables::SystemTables;
-use crate::engine::{Answer, Run, Session, rules};
+use crate::engine::temporary::AtCommit;
+use crate::engine::{Answer, Run, Session, rules, temporary};
 use crate::error::{Error, Kind, Result};
 use crate::storage::{IfExists, Partitioning, Relation, RelationKind, RelationType, Rules, TableId, fill};
 
-/// Runs a definition. `view` is the query of a CREATE VIEW as it was written, `rules` are those of a CREATE TABLE.
+/// Runs a definition. `view` is the query of a CREATE VIEW as it was written; `table` what a CREATE TABLE says that
+/// DataFusion does not know: its rules, and what becomes of a temporary one.
 pub async fn run(
     session: &Session,
     definition: DdlStatement,
     view: Option<&str>,
-    rules: &Rules,
+    table: (&Rules, Option<AtCommit>),
     run: &Run,
 ) -> Result<Answer> {
     let (store, rights) = (&session.store(), session.rights()?);
     let object = object(&definition);
     let tag = match definition {
         // CREATE TABLE, with or without AS.
-        DdlStatement::CreateMemoryTable(table) => {
-            let answer = create_table(session, table, rules, run).await?;
+        DdlStatement::CreateMemoryTable(new) => {
+            let (rules, temporary) = table;
+            let answer = create_table(session, new, rules, temporary, run).await?;
             session.audit("CREATE TABLE", &object);
             return Ok(answer);
         }
@@ -43,6 +47,10 @@ pub async fn run(
             let name = schema.schema_name.rsplit('.').next().unwrap_or_default().trim_matches('"');
             if is_virtual(name) {
                 return Err(Error::new(Kind::SchemaExists, format!("schema \"{name}\" already exists")));
+            }
+            if name.starts_with("pg_") {
+                return Err(Error::invalid(format!("unacceptable schema name \"{name}\""))
+                    .hint("the prefix \"pg_\" is reserved for system schemas"));
             }
             rights.must_create_schemas()?;
             if !store.create_schema(name, schema.if_not_exists, rights.role())? {
@@ -118,19 +126,23 @@ pub(super) fn check_create(rights: &Rights, schema: &str, there: Option<&Relatio
     }
 }
 
-async fn create_table(session: &Session, table: CreateMemoryTable, rules: &Rules, run: &Run) -> Result<Answer> {
-    if table.temporary {
-        return Err(
-            Error::unsupported("temporary tables are not supported yet").hint("create a table and drop it later")
-        );
-    }
+async fn create_table(
+    session: &Session,
+    table: CreateMemoryTable,
+    rules: &Rules,
+    temporary: Option<AtCommit>,
+    run: &Run,
+) -> Result<Answer> {
     if !table.constraints.is_empty() {
         run.warning(
             "PRIMARY KEY and UNIQUE are not enforced",
             "check with SELECT key, count(*) … GROUP BY key HAVING count(*) > 1",
         );
     }
-    let name = resolve(session, &table.name);
+    let name = match temporary {
+        Some(_) => session.temporary_name(&table.name)?,
+        None => new_name(session, &table.name),
+    };
     writable(&name)?;
     let exists = match (table.or_replace, table.if_not_exists) {
         (true, _) => IfExists::Replace,
@@ -140,7 +152,9 @@ async fn create_table(session: &Session, table: CreateMemoryTable, rules: &Rules
     let store = session.store();
     let there = store.relation(&name.schema, &name.table)?;
     let rights = session.rights()?;
-    check_create(&rights, &name.schema, there.as_ref(), exists == IfExists::Replace)?;
+    if temporary.is_none() {
+        check_create(&rights, &name.schema, there.as_ref(), exists == IfExists::Replace)?;
+    }
     let owner = rights.role();
     if there.is_some() && exists == IfExists::Keep {
         run.notice(format!("relation \"{}\" already exists, skipping", name.table));
@@ -157,6 +171,7 @@ async fn create_table(session: &Session, table: CreateMemoryTable, rules: &Rules
     let partitioning = Partitioning::of(&rules.partitioned_by, &columns)?;
     let writer = store.writer(Arc::new(rules.beside(&columns)?))?.partitioned(partitioning);
     let plan = Arc::unwrap_or_clone(table.input);
+    let created = name.table.to_string();
     let rows = session
         .on_work_threads(run, |cancel| async move {
             let writer = fill(writer, Session::stream(state, plan, &cancel).await?).await?;
@@ -168,6 +183,9 @@ async fn create_table(session: &Session, table: CreateMemoryTable, rules: &Rules
             Ok(rows)
         })
         .await?;
+    if let Some(does) = temporary {
+        session.at_commit(&created, does)?;
+    }
     Ok(Answer::Done(if with_rows { format!("SELECT {rows}") } else { "CREATE TABLE".to_owned() }))
 }
 
@@ -189,10 +207,15 @@ pub(super) fn stored(schema: &SchemaRef) -> SchemaRef {
 
 fn create_view(session: &Session, view: CreateView, query: &str) -> Result<()> {
     if view.temporary {
-        return Err(Error::unsupported("temporary views are not supported yet"));
+        return Err(Error::unsupported("temporary views are not supported")
+            .hint("CREATE TEMPORARY TABLE … AS keeps what its query answers now"));
     }
-    let name = resolve(session, &view.name);
+    let name = new_name(session, &view.name);
     writable(&name)?;
+    if sources(&view.input)?.iter().any(|read| read.schema.starts_with(temporary::PREFIX)) {
+        return Err(Error::unsupported(format!("view \"{}\" would read a temporary table", name.table))
+            .hint("the view stays when the table goes: let it read others"));
+    }
     let (store, rights) = (&session.store(), session.rights()?);
     let there = store.relation(&name.schema, &name.table)?;
     check_create(&rights, &name.schema, there.as_ref(), view.or_replace)?;
@@ -247,10 +270,14 @@ pub(super) fn drop_relation(
     Ok(())
 }
 
-/// The name with its schema: as written, or else the session's first.
+/// The name with its schema: as written, or else the session's first that has such a relation.
 pub(super) fn resolve(session: &Session, name: &TableReference) -> ResolvedTableReference {
-    let state = session.context.state();
-    name.clone().resolve(CATALOG, &state.config_options().catalog.default_schema)
+    temporary::resolved(name.clone(), &session.default_schema(), &session.store())
+}
+
+/// The same of a relation that is to be made, and to stay.
+pub(super) fn new_name(session: &Session, name: &TableReference) -> ResolvedTableReference {
+    name.clone().resolve(CATALOG, temporary::lasting(&session.default_schema()))
 }
 
 /// The stored table of that name.

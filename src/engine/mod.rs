@@ -1,6 +1,7 @@
 //! SQL in, rows out: sessions, statements, and what DataFusion must know of our tables, models and functions.
 
 mod activity;
+mod again;
 mod ages;
 mod answer;
 mod arithmetic;
@@ -32,6 +33,7 @@ mod lateral;
 mod literals;
 mod login;
 mod metrics;
+mod opaque;
 mod out_file;
 mod parameters;
 mod pg_catalog;
@@ -58,6 +60,7 @@ pub mod statements;
 mod stoppable;
 mod suggestions;
 mod system_tables;
+mod temporary;
 mod text_casts;
 mod versions;
 mod wildcards;

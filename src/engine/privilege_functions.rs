@@ -14,6 +14,7 @@ use crate::engine::pg_catalog::{FIRST_NUMBER, PUBLIC};
 use crate::engine::pg_functions::{Answer, function, texts};
 use crate::engine::rights::Rights;
 use crate::engine::sight::KeptPlanner;
+use crate::engine::temporary;
 use crate::error::{Error, Kind, Result};
 use crate::models::ModelName;
 use crate::storage::{Access, Object, Privilege, Relation, Role, RoleId, Store};
@@ -174,7 +175,7 @@ impl HasPrivilege {
 
     fn relation(&self, named: &Named, default_schema: &str) -> Result<Option<Relation>> {
         let name = match named {
-            Named::Name(name) => TableReference::parse_str(name).resolve(CATALOG, default_schema),
+            Named::Name(name) => temporary::resolved(TableReference::parse_str(name), default_schema, &self.store),
             Named::Oid(oid) => {
                 for schema in self.store.schemas()? {
                     let mut relations = self.store.relations(&schema)?.into_iter();

@@ -14,13 +14,13 @@ use datafusion::sql::parser::Statement as Sql;
 use datafusion::sql::sqlparser::ast::{self, Ident, TableAlias, TableFactor};
 use futures::FutureExt;
 
-use crate::engine::catalog::CATALOG;
 use crate::engine::fitted::must_get_model;
 use crate::engine::guarded::{Note, Says};
 use crate::engine::identity::Identity;
 use crate::engine::rights::{Rights, quoted};
 use crate::engine::sight::KeptPlanner;
 use crate::engine::statements::CreateModel;
+use crate::engine::temporary;
 use crate::engine::versions::{self, Wanted};
 use crate::error::{Error, Kind, Result};
 use crate::functions::{Call, Moment, Planner, function};
@@ -206,8 +206,8 @@ impl Context<'_> {
     /// The relation of that name.
     fn relation(&self, name: &str) -> Result<storage::Relation> {
         let schema = &self.context.context_provider().options().catalog.default_schema;
-        let name = TableReference::parse_str(name).resolve(CATALOG, schema);
         let store = &self.planner.store;
+        let name = temporary::resolved(TableReference::parse_str(name), schema, store);
         match store.relation(&name.schema, &name.table)? {
             Some(relation) => Ok(relation),
             None => {

@@ -1,6 +1,7 @@
 //! One connection's view of the engine: parse, prepare, execute.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -17,13 +18,14 @@ use datafusion::sql::sqlparser::ast;
 use futures::{Stream, StreamExt, stream};
 
 use crate::engine::activity::{Entered, shown};
+use crate::engine::again::Again;
 use crate::engine::block::Block;
-use crate::engine::catalog::CATALOG;
 use crate::engine::cursors::Cursors;
 use crate::engine::files::reads_files;
 use crate::engine::headings::Headings;
 use crate::engine::identity::Identity;
 use crate::engine::login::Place;
+use crate::engine::opaque::Opaque;
 use crate::engine::rights::Rights;
 use crate::engine::row_changes::RowChange;
 use crate::engine::settings::Settings;
@@ -31,15 +33,21 @@ use crate::engine::sight::Sight;
 use crate::engine::spare::Spare;
 use crate::engine::statement::{Own, Parsed};
 use crate::engine::suggestions::with_suggestion;
+use crate::engine::temporary::{AtCommit, Temporary};
 use crate::engine::{
     Answer, Engine, Rows, Run, Statement, Transaction, definitions, explain, headings, parameters, pg_catalog,
-    pg_functions, rules, statement,
+    pg_functions, rules, statement, temporary,
 };
 use crate::error::{Error, Kind, Result};
 use crate::storage::{RelationKind, Role, RoleId, Rules, Store};
 
 /// One connection.
 pub struct Session {
+    inside: Opaque<Inside>,
+}
+
+/// What a session consists of.
+pub struct Inside {
     pub(super) engine: Arc<Engine>,
     /// What it sees of the data.
     pub(super) sight: Mutex<Arc<Sight>>,
@@ -51,6 +59,7 @@ pub struct Session {
     pub(super) spare: Arc<Spare>,
     /// What PREPARE has given names to.
     pub(super) prepared: Mutex<BTreeMap<String, Prepared>>,
+    pub(super) temporary: Mutex<Temporary>,
     _place: Place,
     /// Its place among those that others see; `None`: there is no client behind it.
     pub(super) entered: Mutex<Option<Entered>>,
@@ -86,6 +95,8 @@ struct Planned {
     change: Option<RowChange>,
     /// Of the table that the plan creates.
     rules: Rules,
+    /// What becomes of that table when it is temporary.
+    temporary: Option<AtCommit>,
     /// What was planned, to be planned anew once the store has moved on: a plan reads the state that it was made for.
     sql: Sql,
     generation: u64,
@@ -93,6 +104,8 @@ struct Planned {
     store: Arc<Store>,
     /// Whose rights it was checked against.
     role: RoleId,
+    /// What was made of the plan when it ran, if that may be used again.
+    again: Option<Arc<Again>>,
 }
 
 impl Prepared {
@@ -132,7 +145,7 @@ impl Session {
             current_role: role.id,
             backend_pid: 0,
         };
-        let session = Self {
+        let inside = Inside {
             sight: Mutex::new(Arc::clone(&engine.sight)),
             engine,
             context: SessionContext::new_with_state(state),
@@ -142,10 +155,12 @@ impl Session {
             cursors: Arc::default(),
             spare: Arc::default(),
             prepared: Mutex::default(),
+            temporary: Mutex::default(),
             _place: place,
             entered: Mutex::default(),
             text: Mutex::new(Arc::from("")),
         };
+        let session = Self { inside: Opaque::new(inside) };
         identity.store(&session.context);
         pg_functions::register_settings(&session.context, &session.settings);
         Ok(session)
@@ -223,6 +238,7 @@ impl Session {
         refuse(&sql)?;
         let view = view_query(&sql);
         let rules = rules::take(&mut sql)?;
+        let temporary = temporary::take(&mut sql);
         let change = RowChange::of(self, &mut sql)?;
         let headings = headings(&mut sql);
         let store = self.store();
@@ -234,7 +250,19 @@ impl Session {
             None => columns,
         };
         let role = self.identity().current_role;
-        let work = Work::Plan(Box::new(Planned { plan, view, change, rules, sql: *sql, generation, store, role }));
+        let again = Again::of(&plan);
+        let work = Work::Plan(Box::new(Planned {
+            plan,
+            view,
+            change,
+            rules,
+            temporary,
+            sql: *sql,
+            generation,
+            store,
+            role,
+            again,
+        }));
         Ok(Prepared(Arc::new(Inner { text, work, columns, parameters })))
     }
 
@@ -248,11 +276,7 @@ impl Session {
     fn adds_on(&self, sql: &Sql) -> bool {
         let Some(name) = only_adds_to(sql) else { return false };
         let Ok(name) = object_name_to_table_reference(name.clone(), true) else { return false };
-        let name = {
-            let state = self.context.state_ref();
-            let state = state.read();
-            name.resolve(CATALOG, &state.config_options().catalog.default_schema)
-        };
+        let name = definitions::resolve(self, &name);
         let store = self.store();
         let relation = store.relation(&name.schema, &name.table).ok().flatten();
         relation.is_some_and(|relation| matches!(relation.kind, RelationKind::Table(table) if store.has_changed(table)))
@@ -306,19 +330,23 @@ impl Session {
         if let Some(change) = &planned.change {
             return self.try_change(prepared, planned, change, parameters, run).await;
         }
-        let plan = self.current_plan(prepared, planned, run).await?;
+        let (plan, is_kept) = match self.kept_plan(planned) {
+            Some(plan) => (plan, true),
+            None => (self.current_plan(prepared, planned, run).await?, false),
+        };
         let (plan, view) = (with_values(plan, parameters)?, &planned.view);
         match plan {
             LogicalPlan::Ddl(definition) => {
                 self.may_write(&definitions::spoken(definition.name()).replace("MEMORY ", "").replace("CATALOG ", ""))?;
-                definitions::run(self, definition, view.as_deref(), &planned.rules, run).await
+                definitions::run(self, definition, view.as_deref(), (&planned.rules, planned.temporary), run).await
             }
             LogicalPlan::Dml(write) => Ok(Answer::Done(format!("INSERT 0 {}", self.write(write, run).await?))),
             LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => {
                 Ok(Answer::Rows(explain::readable(self.rows(plan, run).await?), "EXPLAIN"))
             }
             plan => {
-                let mut rows = self.rows(plan, run).await?;
+                let again = planned.again.clone().filter(|_| is_kept);
+                let mut rows = self.rows_again(plan, again, run).await?;
                 rows.schema = named_as(&rows.schema, prepared.columns());
                 Ok(Answer::Rows(rows, "SELECT"))
             }
@@ -346,13 +374,18 @@ impl Session {
         }
     }
 
-    /// The plan as the store is now: made anew if something was committed since, or somebody else asks. What it returns stays what it was.
-    async fn current_plan(&self, prepared: &Prepared, planned: &Planned, run: &Run) -> Result<LogicalPlan> {
-        let role = self.identity().current_role;
+    /// The plan as it was prepared, if it would be the same now.
+    fn kept_plan(&self, planned: &Planned) -> Option<LogicalPlan> {
         let store = self.store();
         let same = planned.generation == store.generation() && Arc::ptr_eq(&planned.store, &store);
-        if same && planned.role == role && !reads_files(&planned.sql) {
-            return Ok(planned.plan.clone());
+        let same = same && planned.role == self.identity().current_role && !reads_files(&planned.sql);
+        same.then(|| planned.plan.clone())
+    }
+
+    /// The plan as the store is now: made anew if something was committed since, or somebody else asks. What it returns stays what it was.
+    async fn current_plan(&self, prepared: &Prepared, planned: &Planned, run: &Run) -> Result<LogicalPlan> {
+        if let Some(plan) = self.kept_plan(planned) {
+            return Ok(plan);
         }
         let declared = prepared.parameters().iter().cloned().map(Some).collect();
         let (plan, _, columns) = self.plan(planned.sql.clone(), declared, run).await?;
@@ -435,11 +468,22 @@ impl Session {
     }
 }
 
+impl Deref for Session {
+    type Target = Inside;
+
+    fn deref(&self) -> &Inside {
+        &self.inside
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         let sight = self.sight();
         if !Arc::ptr_eq(&sight, &self.engine.sight) {
             sight.close();
+        }
+        if let Err(error) = self.drop_temporary() {
+            tracing::warn!(%error, "temporary tables could not be dropped; the next start will");
         }
     }
 }

@@ -10,6 +10,7 @@ use datafusion::common::config::ConfigField;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 
+use crate::engine::temporary;
 use crate::error::{Error, Kind, Result};
 
 /// A setting and what it is at the start of a session.
@@ -345,7 +346,9 @@ fn checked(name: &str, value: &str, context: &SessionContext) -> Result<String> 
         "search_path" => {
             let schemas = value.split(',').map(|name| name.trim().trim_matches(['"', '\'']));
             let first = schemas.into_iter().find(|name| *name != "$user" && !name.is_empty()).unwrap_or("public");
-            set_datafusion("datafusion.catalog.default_schema", Some(first), context)?;
+            let now = context.state_ref().read().config_options().catalog.default_schema.clone();
+            let schema = temporary::with_lasting(&now, first);
+            set_datafusion("datafusion.catalog.default_schema", Some(&schema), context)?;
             Ok(value.to_owned())
         }
         _ => Ok(value.to_owned()),

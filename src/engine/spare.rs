@@ -45,6 +45,11 @@ impl Session {
 }
 
 impl Home {
+    /// The options that the state was copied with.
+    pub(super) fn options(&self) -> &Arc<ConfigOptions> {
+        &self.options
+    }
+
     pub(super) fn take_back(self, state: SessionState) {
         *lock(&self.spare.0) = Some((self.options, state));
     }

@@ -5,6 +5,7 @@ use datafusion::execution::session_state::SessionState;
 
 use crate::engine::SYSTEM_TABLES;
 use crate::engine::Session;
+use crate::engine::temporary;
 use crate::error::{Error, Kind};
 use crate::functions::{FUNCTIONS, function};
 
@@ -43,8 +44,10 @@ pub fn with_suggestion(error: Error, session: &Session, state: &SessionState) ->
             let Some(given) = error.message.split('"').nth(1).map(str::to_owned) else { return error };
             let schema = &state.config_options().catalog.default_schema;
             // What is written without a schema is looked for in the first one.
-            let mut known = relations(session, schema);
-            for other in session.store().schemas().unwrap_or_default() {
+            let mut known: Vec<String> =
+                temporary::searched(schema).flat_map(|schema| relations(session, schema)).collect();
+            let schemas = session.store().schemas().unwrap_or_default();
+            for other in schemas.into_iter().filter(|schema| !schema.starts_with(temporary::PREFIX)) {
                 known.extend(relations(session, &other).into_iter().map(|name| format!("{other}.{name}")));
             }
             known.extend(SYSTEM_TABLES.iter().map(|table| format!("ml.{}", table.name)));

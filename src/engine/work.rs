@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::common::config::ConfigNonZeroUsize;
+use datafusion::common::config::{ConfigNonZeroUsize, ConfigOptions};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::execution::session_state::SessionState;
@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::again::{Again, Made};
 use crate::engine::bounded::batch_rows;
 use crate::engine::stoppable::stoppable;
 use crate::engine::{Rows, Run, Session};
@@ -24,6 +25,11 @@ use crate::foreign::consistent;
 impl Session {
     /// Starts a query on the engine's threads; its rows come as they are made.
     pub(super) async fn rows(&self, plan: LogicalPlan, run: &Run) -> Result<Rows> {
+        self.rows_again(plan, None, run).await
+    }
+
+    /// The same of a plan that may have run before.
+    pub(super) async fn rows_again(&self, plan: LogicalPlan, again: Option<Arc<Again>>, run: &Run) -> Result<Rows> {
         let (mut state, home) = self.spare_state();
         let cancel = run.cancel.child_token();
         let (send, batches) = mpsc::channel(2);
@@ -34,7 +40,8 @@ impl Session {
                 biased;
                 () = stop.cancelled() => Err(Error::cancelled()),
                 opened = async {
-                    let opened = Self::open(&mut state, plan, &stop).await;
+                    let kept = again.as_deref().map(|again| (again, home.options()));
+                    let opened = Self::open(&mut state, plan, kept, &stop).await;
                     home.take_back(state);
                     opened
                 } => opened,
@@ -92,20 +99,38 @@ impl Session {
         plan: LogicalPlan,
         cancel: &CancellationToken,
     ) -> Result<SendableRecordBatchStream> {
-        Self::open(&mut state, plan, cancel).await
+        Self::open(&mut state, plan, None, cancel).await
     }
 
     async fn open(
         state: &mut SessionState,
         plan: LogicalPlan,
+        again: Option<(&Again, &Arc<ConfigOptions>)>,
         cancel: &CancellationToken,
     ) -> Result<SendableRecordBatchStream> {
-        let plan = state.optimize(&plan)?;
-        let rows = ConfigNonZeroUsize::try_new(batch_rows(&plan)?)?;
+        let made = match again.and_then(|(again, options)| again.made(options)) {
+            Some(made) => made,
+            None => {
+                let plan = state.optimize(&plan)?;
+                let rows = batch_rows(&plan)?;
+                Made::new(plan, rows)
+            }
+        };
+        let rows = ConfigNonZeroUsize::try_new(made.batch_rows)?;
         if state.config().options().execution.batch_size != rows {
             state.config_mut().options_mut().execution.batch_size = rows;
         }
-        let physical = consistent(state.query_planner().create_physical_plan(&plan, state).await?)?;
+        let physical = match made.physical()? {
+            Some(physical) => physical,
+            None => {
+                let planned = state.query_planner().create_physical_plan(&made.optimized, state).await?;
+                let physical = consistent(planned)?;
+                if let Some((again, options)) = again {
+                    again.keep(options, made, &physical);
+                }
+                physical
+            }
+        };
         let context = task_context(state);
         Ok(execute_stream(stoppable(physical, cancel, &state.runtime_env().memory_pool)?, context)?)
     }

@@ -189,8 +189,6 @@ impl Cursor {
         let batch = match self.rows.next().now_or_never() {
             Some(batch) => batch.transpose()?,
             None => {
-                // Rows that are here need not wait for those to come.
-                self.watch.flush(wire).await?;
                 let rows = &mut self.rows;
                 self.watch.attend(wire, async { rows.next().await.transpose() }).await?
             }

@@ -15,8 +15,10 @@ use super::disk::{Draft, Held, Stored};
 use super::lock;
 use super::migrations::MIGRATIONS;
 use super::relation::TableId;
+use super::roles::forget_rights;
 use super::rows::{Rows, table_dir};
 use super::state::{Left, State, Touched};
+use super::store::Store;
 use crate::error::{Error, Kind, Result};
 
 pub(super) struct Catalog {
@@ -69,6 +71,10 @@ impl Catalog {
             tx.execute_batch(sql)?;
             tx.pragma_update(None, "user_version", format as u32 + 1)?;
             tx.commit()?;
+        }
+        let sql = "DELETE FROM schemas WHERE substr(name, 1, length(?1)) = ?1";
+        if connection.execute(sql, [Store::TEMPORARY])? > 0 {
+            forget_rights(&connection)?;
         }
         let held = Held::default();
         let state = State::read(&Rows { db: &connection, root, held: &held })?;

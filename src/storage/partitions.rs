@@ -87,8 +87,7 @@ fn must_part(name: &str, data_type: &DataType) -> Result<()> {
     if can {
         return Ok(());
     }
-    let error =
-        Error::unsupported(format!("a table cannot be partitioned by column \"{name}\", whose type is {data_type}"));
+    let error = Error::unsupported(format!("a table cannot be partitioned by column \"{name}\""));
     Err(match data_type {
         DataType::Timestamp(..) => error.hint(format!("add a column of its day: {name}::date")),
         _ => error.hint("partition by a text, a whole number, a boolean or a date"),

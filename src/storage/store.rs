@@ -66,6 +66,10 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
+    /// How the names of schemas begin that live as long as one session. Those of sessions that did not end are gone at the
+    /// next start.
+    pub const TEMPORARY: &str = "pg_temp_";
+
     /// Opens the data directory, or creates it, and sweeps away what was never committed.
     pub fn open(root: &Path) -> Result<Arc<Store>> {
         Ok(Arc::new(Store { directory: Arc::new(Directory::open(root)?), session: Mutex::default() }))

@@ -25,7 +25,7 @@ use self::csv_file::CsvFile;
 pub use self::moments::DateOrder;
 pub(super) use self::rejects::Rejects;
 pub use self::rejects::{OnError, Reject};
-use crate::engine::definitions::resolve;
+use crate::engine::definitions::new_name;
 use crate::engine::session::Session;
 use crate::engine::{Engine, Run, rules};
 use crate::error::{Error, Kind, Result};
@@ -69,7 +69,7 @@ impl Import {
         let Some(first) = self.files.first() else { return Err(Error::invalid("no file to import")) };
         let rights = session.rights()?;
         rights.must_be_superuser("read files of the server")?;
-        let name = resolve(session, &TableReference::parse_str(&self.table));
+        let name = new_name(session, &TableReference::parse_str(&self.table));
         let store = session.store();
         if !store.schemas()?.contains(&name.schema.to_string()) {
             return Err(Error::new(Kind::UnknownSchema, format!("schema \"{}\" does not exist", name.schema))

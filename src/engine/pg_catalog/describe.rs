@@ -12,6 +12,7 @@ use crate::engine::pg_catalog::objects::{
 };
 use crate::engine::pg_catalog::{reg_types, types};
 use crate::engine::pg_functions::{Answer, any, function};
+use crate::engine::temporary;
 use crate::error::{Error, Kind, Result};
 
 /// Answers about the objects; the text is the schema that names without one are looked for in.
@@ -55,7 +56,9 @@ pub fn register(context: &SessionContext, source: &Arc<Source>) {
         }),
         (&["pg_table_is_visible"], DataType::Boolean, |objects, given, schema| {
             let found = oid(given.first()).and_then(|oid| objects.relation(oid));
-            let visible = |object: &Object| object.schema == schema || object.schema == "pg_catalog";
+            let visible = |object: &Object| {
+                temporary::searched(schema).any(|schema| object.schema == schema) || object.schema == "pg_catalog"
+            };
             Ok(ScalarValue::Boolean(found.map(visible)))
         }),
         (

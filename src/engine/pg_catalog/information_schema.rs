@@ -8,6 +8,7 @@ use crate::engine::pg_catalog::acl;
 use crate::engine::pg_catalog::objects::{Object, Objects};
 use crate::engine::pg_catalog::relation::{Cell, Row, SystemRelation, row};
 use crate::engine::pg_catalog::types::{self, ColumnType};
+use crate::engine::temporary;
 use crate::storage::{Grant, RoleId};
 
 use Cell::{Int4, Text};
@@ -75,6 +76,7 @@ const TABLES: SystemRelation = SystemRelation {
     rows: |objects| {
         let table = |object: &Object| {
             let (kind, insertable) = match object.kind {
+                'r' if object.schema.starts_with(temporary::PREFIX) => ("LOCAL TEMPORARY", "YES"),
                 'r' => ("BASE TABLE", "YES"),
                 'f' => ("FOREIGN", "NO"),
                 _ => ("VIEW", "NO"),

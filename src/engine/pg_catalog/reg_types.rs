@@ -27,6 +27,7 @@ use crate::engine::identifiers;
 use crate::engine::pg_catalog::objects::{Objects, PG_CATALOG, Source, role_number, type_names};
 use crate::engine::pg_catalog::relation::OID_ALIAS;
 use crate::engine::pg_catalog::types;
+use crate::engine::temporary;
 use crate::error::{Error, Kind, Result};
 
 /// The types, and the functions that read them, read them if there is such an object, and write them.
@@ -225,8 +226,8 @@ pub fn number(kind: &str, text: &str, objects: &Objects, schema: &str) -> Result
     })?;
     Ok(match (kind, parts.as_slice()) {
         ("regclass", [name]) => {
-            let found = objects.relation_named(schema, name).or_else(|| objects.relation_named("pg_catalog", name));
-            found.map(|object| object.oid)
+            let mut schemas = temporary::searched(schema).chain(["pg_catalog"]);
+            schemas.find_map(|schema| objects.relation_named(schema, name)).map(|object| object.oid)
         }
         ("regclass", [.., schema, name]) => objects.relation_named(schema, name).map(|object| object.oid),
         ("regnamespace", [name]) => objects.namespaces.iter().find(|of| of.name == *name).map(|of| of.oid),
@@ -275,7 +276,8 @@ pub fn written(kind: &str, oid: i32, objects: &Objects, schema: &str) -> String 
         "oid" => None,
         _ if oid == 0 => Some("-".to_owned()),
         "regclass" => objects.relation(oid).map(|object| {
-            named(&object.schema, &object.name, object.schema == schema || object.schema_oid == PG_CATALOG)
+            let hidden = temporary::searched(schema).any(|schema| object.schema == schema);
+            named(&object.schema, &object.name, hidden || object.schema_oid == PG_CATALOG)
         }),
         "regtype" => match types::numbered(oid) {
             Some((of, is_array)) => Some(types::written(of, is_array, -1)),

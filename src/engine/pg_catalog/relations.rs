@@ -13,6 +13,7 @@ use crate::engine::pg_catalog::objects::{
 };
 use crate::engine::pg_catalog::relation::{Cell, Row, SystemRelation, row};
 use crate::engine::pg_catalog::{acl, foreign, types};
+use crate::engine::temporary;
 use crate::storage::RoleId;
 
 /// Every relation that is made of what is here; the others are Postgres' own.
@@ -111,7 +112,7 @@ const PG_CLASS: SystemRelation = SystemRelation {
                 0,
                 false,
                 false,
-                "p",
+                if object.schema.starts_with(temporary::PREFIX) { "t" } else { "p" },
                 object.kind.to_string(),
                 object.columns.fields().len(),
                 object.rules.checks.len(),

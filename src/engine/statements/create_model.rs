@@ -21,7 +21,7 @@ use crate::engine::rewrite::rewrite_query;
 use crate::engine::sources::{Source, sources};
 use crate::engine::statement::{self, Own, at_words, check_new_name, folded, model_name, syntax, take_words};
 use crate::engine::work::{not_in_the_way, reserve};
-use crate::engine::{Answer, Run, Session, definitions, parameters};
+use crate::engine::{Answer, Run, Session, definitions, parameters, temporary};
 use crate::error::{Error, Kind, Result};
 use crate::frame::Artefact;
 use crate::models::{
@@ -469,7 +469,7 @@ impl CreateModel {
         let facts = serde_json::json!({
             "statement": self.to_string(),
             // Where its tables are found when it is read again.
-            "default_schema": self.default_schema(session),
+            "default_schema": temporary::lasting(&self.default_schema(session)),
             "task": format!("{:?}", algorithm.task()).to_lowercase(),
             "options": trained.options,
             // Those of them that were not found from the data: what it is trained with again.

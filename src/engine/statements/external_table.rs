@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{ColumnDef, ObjectName};
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use crate::engine::definitions::{check_create, drop_relation, resolve, stored, writable};
+use crate::engine::definitions::{check_create, drop_relation, new_name, stored, writable};
 use crate::engine::statement::{self, Own, at_words, folded, relation_named, syntax, take_words};
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
@@ -270,7 +270,7 @@ impl Own for CreateExternalTable {
         session.may_write(TAG)?;
         let rights = session.rights()?;
         rights.must_be_superuser("create external tables")?;
-        let name = resolve(session, &named(&self.name)?);
+        let name = new_name(session, &named(&self.name)?);
         writable(&name)?;
         let store = session.store();
         let there = store.relation(&name.schema, &name.table)?;

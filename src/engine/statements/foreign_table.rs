@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use crate::engine::definitions::{check_create, drop_relation, resolve, writable};
+use crate::engine::definitions::{check_create, drop_relation, new_name, writable};
 use crate::engine::statement::{self, Own, folded, syntax, take_words};
 use crate::engine::statements::grant::table_reference;
 use crate::engine::statements::server::options::Given;
@@ -129,7 +129,7 @@ impl Own for CreateForeignTable {
         let rights = session.rights()?;
         rights.must_be_superuser("create foreign tables")?;
         let store = &session.store();
-        let name = resolve(session, &self.name);
+        let name = new_name(session, &self.name);
         writable(&name)?;
         let there = store.relation(&name.schema, &name.table)?;
         check_create(&rights, &name.schema, there.as_ref(), false)?;

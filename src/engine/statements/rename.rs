@@ -7,7 +7,8 @@ use datafusion::common::TableReference;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::engine::definitions::{refuse_virtual, resolve};
-use crate::engine::statement::{self, Own, at_words, folded, relation, syntax, take_words};
+use crate::engine::statement::{self, Own, at_words, folded, syntax, take_words};
+use crate::engine::statements::grant::table_reference;
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
 use crate::storage::RelationType;
@@ -41,20 +42,20 @@ impl statement::Grammar for Grammar {
             () if at_words(parser, &["ALTER", "VIEW"]) => RelationType::View,
             () => return Ok(None),
         };
-        let start = parser.index();
-        parser.next_token();
-        parser.next_token();
-        let if_exists = take_words(parser, &["IF", "EXISTS"]);
-        let relation = relation(parser)?;
-        if !take_words(parser, &["RENAME", "TO"]) {
-            // Another ALTER TABLE.
-            while parser.index() > start {
-                parser.prev_token();
+        // Only the words after the name tell this statement from others that alter the same.
+        let parsed = parser.maybe_parse(|parser| {
+            parser.next_token();
+            parser.next_token();
+            let if_exists = take_words(parser, &["IF", "EXISTS"]);
+            let name = parser.parse_object_name(false)?;
+            match take_words(parser, &["RENAME", "TO"]) {
+                true => Ok((if_exists, name, parser.parse_identifier()?)),
+                false => parser.expected("RENAME TO", parser.peek_token()),
             }
-            return Ok(None);
-        }
-        let new_name = folded(&parser.parse_identifier().map_err(syntax)?);
-        Ok(Some(Arc::new(Rename { kind, relation, if_exists, new_name })))
+        });
+        let Some((if_exists, name, new_name)) = parsed.map_err(syntax)? else { return Ok(None) };
+        let relation = table_reference(&name)?;
+        Ok(Some(Arc::new(Rename { kind, relation, if_exists, new_name: folded(&new_name) })))
     }
 }
 

@@ -25,6 +25,7 @@ enum Set {
     },
     ResetAll,
     DiscardAll,
+    DiscardTemporary,
     /// Accepted, with nothing to do.
     Nothing {
         tag: &'static str,
@@ -78,8 +79,8 @@ fn discard(parser: &mut Parser) -> Result<Set> {
     for (word, discard) in [
         ("ALL", Set::DiscardAll),
         ("PLANS", Set::Nothing { tag: "DISCARD PLANS" }),
-        ("TEMP", Set::Nothing { tag: "DISCARD TEMP" }),
-        ("TEMPORARY", Set::Nothing { tag: "DISCARD TEMP" }),
+        ("TEMP", Set::DiscardTemporary),
+        ("TEMPORARY", Set::DiscardTemporary),
         ("SEQUENCES", Set::Nothing { tag: "DISCARD SEQUENCES" }),
     ] {
         if take_words(parser, &[word]) {
@@ -158,8 +159,13 @@ impl Own for Set {
                 settings().reset_all(&session.context)?;
                 session.set_role(None, false, run)?;
                 session.cursors.close_all();
+                session.drop_temporary()?;
                 lock(&session.prepared).clear();
                 "DISCARD ALL"
+            }
+            Self::DiscardTemporary => {
+                session.drop_temporary()?;
+                "DISCARD TEMP"
             }
             Self::Nothing { tag } => tag,
         };

@@ -1,0 +1,114 @@
+//! A statement that is run again and again, as drivers and dashboards do: what was made of its plan is kept for the next run.
+//!
+//! Only where that is sure to be the same: a query of stored tables as they were, of functions that always answer alike.
+
+use std::sync::{Arc, Mutex};
+
+use datafusion::catalog::memory::DataSourceExec;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::error::Result as DataFusionResult;
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+
+use crate::engine::guarded::table_read;
+use crate::engine::session::lock;
+use crate::error::Result;
+use crate::storage::RelationKind;
+
+/// What was made of a plan, by the options that it was made with.
+#[derive(Debug, Default)]
+pub(super) struct Again(Mutex<Option<(Arc<ConfigOptions>, Made)>>);
+
+/// How far a plan is on its way to being run.
+#[derive(Debug, Clone)]
+pub(super) struct Made {
+    pub optimized: LogicalPlan,
+    /// So many rows are in its batches.
+    pub batch_rows: usize,
+    physical: Option<Arc<dyn ExecutionPlan>>,
+}
+
+impl Made {
+    pub(super) fn new(optimized: LogicalPlan, batch_rows: usize) -> Self {
+        Self { optimized, batch_rows, physical: None }
+    }
+
+    /// The plan that has run before, ready to run again.
+    pub(super) fn physical(&self) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        Ok(self.physical.clone().map(reset_plan_states).transpose()?)
+    }
+}
+
+impl Again {
+    /// For a plan that may be kept; `None`: it is made anew each time.
+    pub(super) fn of(plan: &LogicalPlan) -> Option<Arc<Self>> {
+        is_alike(plan).is_ok_and(|alike| alike).then(Arc::default)
+    }
+
+    /// What was made under these options.
+    pub(super) fn made(&self, options: &Arc<ConfigOptions>) -> Option<Made> {
+        let kept = lock(&self.0);
+        kept.as_ref().filter(|(of, _)| Arc::ptr_eq(of, options)).map(|(_, made)| made.clone())
+    }
+
+    pub(super) fn keep(&self, options: &Arc<ConfigOptions>, made: Made, physical: &Arc<dyn ExecutionPlan>) {
+        let physical = can_run_again(physical).then(|| Arc::clone(physical));
+        *lock(&self.0) = Some((Arc::clone(options), Made { physical, ..made }));
+    }
+}
+
+/// Whether a query of the same tables answers the same whenever it runs.
+fn is_alike(plan: &LogicalPlan) -> DataFusionResult<bool> {
+    let mut alike = true;
+    plan.apply_with_subqueries(|node| {
+        alike &= match node {
+            LogicalPlan::TableScan(scan) => {
+                table_read(&scan.source).is_some_and(|read| matches!(read.kind, RelationKind::Table(_)))
+            }
+            LogicalPlan::Extension(_)
+            | LogicalPlan::RecursiveQuery(_)
+            | LogicalPlan::Ddl(_)
+            | LogicalPlan::Dml(_)
+            | LogicalPlan::Copy(_)
+            | LogicalPlan::Statement(_)
+            | LogicalPlan::Explain(_)
+            | LogicalPlan::Analyze(_) => false,
+            _ => true,
+        };
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                alike &= is_constant(expr);
+                Ok(if alike { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+            })
+        })?;
+        Ok(if alike { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    })?;
+    Ok(alike)
+}
+
+/// Whether this much of an expression answers the same whenever it is asked the same.
+fn is_constant(expr: &Expr) -> bool {
+    match expr {
+        Expr::ScalarFunction(call) => call.func.signature().volatility == Volatility::Immutable,
+        Expr::Placeholder(_) => false,
+        _ => true,
+    }
+}
+
+/// Whether nothing in a plan remembers that it has run: joins and sorts tell the scans below them what they have found.
+fn can_run_again(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let forgets = plan.is::<ProjectionExec>()
+        || plan.is::<FilterExec>()
+        || plan.is::<CoalescePartitionsExec>()
+        || plan.is::<DataSourceExec>()
+        || plan.is::<PlaceholderRowExec>()
+        || plan.is::<EmptyExec>();
+    forgets && plan.children().into_iter().all(can_run_again)
+}

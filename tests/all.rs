@@ -10,6 +10,7 @@ mod crash;
 mod cursors;
 mod external;
 mod foreign;
+mod fuzz;
 mod goldens;
 mod layers;
 mod manual;

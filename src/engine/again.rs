@@ -4,18 +4,20 @@
 
 use std::sync::{Arc, Mutex};
 
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::memory::DataSourceExec;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
-use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
 use crate::engine::guarded::table_read;
 use crate::engine::session::lock;
@@ -33,11 +35,13 @@ pub(super) struct Made {
     /// So many rows are in its batches.
     pub batch_rows: usize,
     physical: Option<Arc<dyn ExecutionPlan>>,
+    /// What it answers, where that is in the plan.
+    answer: Option<RecordBatch>,
 }
 
 impl Made {
     pub(super) fn new(optimized: LogicalPlan, batch_rows: usize) -> Self {
-        Self { optimized, batch_rows, physical: None }
+        Self { optimized, batch_rows, physical: None, answer: None }
     }
 
     /// The plan that has run before, ready to run again.
@@ -59,8 +63,15 @@ impl Again {
     }
 
     pub(super) fn keep(&self, options: &Arc<ConfigOptions>, made: Made, physical: &Arc<dyn ExecutionPlan>) {
+        let answer = answer(physical);
         let physical = can_run_again(physical).then(|| Arc::clone(physical));
-        *lock(&self.0) = Some((Arc::clone(options), Made { physical, ..made }));
+        *lock(&self.0) = Some((Arc::clone(options), Made { physical, answer, ..made }));
+    }
+
+    /// The one row that a query without tables answers, as pools of connections ask it to see whether anybody is there.
+    pub(super) fn answer(&self, options: &Arc<ConfigOptions>) -> Option<RecordBatch> {
+        let kept = lock(&self.0);
+        kept.as_ref().filter(|(of, _)| Arc::ptr_eq(of, options)).and_then(|(_, made)| made.answer.clone())
     }
 }
 
@@ -100,6 +111,14 @@ fn is_constant(expr: &Expr) -> bool {
         Expr::Placeholder(_) => false,
         _ => true,
     }
+}
+
+/// The row of a plan that consists of nothing but its values.
+fn answer(plan: &Arc<dyn ExecutionPlan>) -> Option<RecordBatch> {
+    let projection = plan.downcast_ref::<ProjectionExec>().filter(|made| made.input().is::<PlaceholderRowExec>())?;
+    let value = |made: &ProjectionExpr| made.expr.downcast_ref::<Literal>()?.value().to_array_of_size(1).ok();
+    let values = projection.expr().iter().map(value).collect::<Option<Vec<_>>>()?;
+    RecordBatch::try_new(plan.schema(), values).ok()
 }
 
 /// Whether nothing in a plan remembers that it has run: joins and sorts tell the scans below them what they have found.

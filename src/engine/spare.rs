@@ -28,9 +28,14 @@ impl Spare {
 }
 
 impl Session {
+    /// The session's options as they are now.
+    pub(super) fn options(&self) -> Arc<ConfigOptions> {
+        Arc::clone(self.context.state_ref().read().config().options())
+    }
+
     /// A state as the session's is now, but for the size of batches, which is each plan's own.
     pub(super) fn spare_state(&self) -> (SessionState, Home) {
-        let options = Arc::clone(self.context.state_ref().read().config().options());
+        let options = self.options();
         let spare = lock(&self.spare.0).take();
         // Whoever changes an option makes a copy of all, as long as they are held here too.
         let state = match spare.filter(|(copied, _)| Arc::ptr_eq(copied, &options)) {

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::again::{Again, Made};
 use crate::engine::bounded::batch_rows;
+use crate::engine::session::ready;
 use crate::engine::stoppable::stoppable;
 use crate::engine::{Rows, Run, Session};
 use crate::error::{Error, Kind, Result};
@@ -30,6 +31,10 @@ impl Session {
 
     /// The same of a plan that may have run before.
     pub(super) async fn rows_again(&self, plan: LogicalPlan, again: Option<Arc<Again>>, run: &Run) -> Result<Rows> {
+        let answer = again.as_ref().and_then(|again| again.answer(&self.options()));
+        if let Some(answer) = answer {
+            return Ok(ready(answer));
+        }
         let (mut state, home) = self.spare_state();
         let cancel = run.cancel.child_token();
         let (send, batches) = mpsc::channel(2);

@@ -310,6 +310,8 @@ async fn lines_that_cannot_be_read_are_left_out() {
     let reader = Connection::as_user(server.address, "user=reader").await;
     let denied = refused(&reader.client, "COPY words FROM STDIN (ON_ERROR skip)", b"x\n").await;
     assert_eq!(denied.code().code(), "42501");
+    // The driver says twice that this copy is over, and is out of step from then on.
+    let reader = Connection::as_user(server.address, "user=reader").await;
     assert_eq!(copy_in(&reader.client, "COPY words FROM STDIN (ON_ERROR ignore)", b"x\n1\n").await.unwrap(), 1);
 }
 

@@ -222,6 +222,14 @@ impl Error {
         Self::new(Kind::DiskFull, "no space left on the disk").hint("free some space and try again")
     }
 
+    /// Rows could not be written, as a writer of files says it.
+    pub fn not_written(message: &str) -> Self {
+        match is_disk_full(message) {
+            true => Self::disk_full(),
+            false => Self::internal(format!("could not write rows: {message}")),
+        }
+    }
+
     fn out_of_memory() -> Self {
         Self::new(Kind::OutOfMemory, "out of memory: the statement needs more than the server may hold")
             .hint("raise --memory-limit, or narrow the query so that it holds fewer rows at once")

@@ -662,6 +662,66 @@ async fn temporary_tables_do_not_survive_a_kill() {
     assert_eq!(folders(), before - 1);
 }
 
+/// A shell that may mount what only it sees; `None` where the system does not let it.
+fn with_mounts(script: &str) -> Option<Command> {
+    let shell = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--map-root-user", "sh", "-c", script]);
+        command
+    };
+    let may = shell("mount -t tmpfs -o size=1m tmpfs /tmp").stderr(Stdio::null()).status();
+    may.is_ok_and(|status| status.success()).then(|| shell(script))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_loses_nothing_that_was_acknowledged() {
+    let data = TempDir::new().unwrap();
+    let (path, cohort) = (shown(data.path()), env!("CARGO_BIN_EXE_cohort"));
+    let script = format!(
+        "mount -t tmpfs -o size=24m tmpfs {path} && exec {cohort} serve --listen 127.0.0.1:0 --threads 2 --data-dir {path}"
+    );
+    let Some(mut command) = with_mounts(&script) else {
+        eprintln!("skipped: nothing can be mounted here");
+        return;
+    };
+    let server = Process::start(command.env("COHORT_LOG", "error"));
+    let connection = server.connect().await;
+    connection.run("CREATE TABLE t (i bigint, filler text)").await;
+    let mut acknowledged = 0;
+    let full = loop {
+        let rows = "INSERT INTO t SELECT i, md5(i::text) || md5((i + 1)::text) FROM generate_series(1, 20000) AS g(i)";
+        match connection.client.simple_query(rows).await {
+            Ok(_) => acknowledged += 20_000,
+            Err(error) => break error,
+        }
+        assert!(acknowledged < 10_000_000, "the disk does not fill");
+    };
+    assert_eq!(full.code().unwrap().code(), "53100", "{full:?}");
+    let copy = "CREATE TABLE u AS SELECT i, md5(i::text) AS filler FROM generate_series(1, 3000000) AS g(i)";
+    assert_eq!(connection.refusal(copy).await.code().code(), "53100");
+    assert_eq!(connection.value("SELECT count(*) FROM t").await, acknowledged.to_string());
+    // What a refused statement has written is gone; a few rows find a place.
+    connection.run("INSERT INTO t VALUES (1, 'x')").await;
+    assert_eq!(connection.value("SELECT count(*) FROM t").await, (acknowledged + 1).to_string());
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_refused() {
+    let data = TempDir::new().unwrap();
+    let (path, cohort) = (shown(data.path()), env!("CARGO_BIN_EXE_cohort"));
+    let script = format!(
+        "mount -t tmpfs tmpfs {path} && mount -o remount,ro {path} && exec {cohort} serve --listen 127.0.0.1:0 --data-dir {path}"
+    );
+    let Some(mut command) = with_mounts(&script) else {
+        eprintln!("skipped: nothing can be mounted here");
+        return;
+    };
+    let Output { status, stderr, .. } = command.stdin(Stdio::null()).output().unwrap();
+    assert!(!status.success());
+    let said = text(&stderr);
+    assert!(said.contains("could not use data directory") && said.contains("name a folder"), "{said}");
+}
+
 /// What is larger than the memory limit goes to disk and comes back, or is refused; the server goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_query_larger_than_the_memory_limit_spills() {

@@ -51,6 +51,47 @@ async fn what_is_prepared_sees_later_commits() {
     assert!(error.code().is_some(), "{error}");
 }
 
+/// From its second run on the plan is one that was optimised without the values.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prepared_statement_answers_alike_whenever_it_runs() {
+    let server = TestServer::start().await;
+    let connection = server.connect().await;
+    connection
+        .run(
+            "CREATE TABLE t (i bigint, name text, at timestamp, price numeric(12, 2));
+             INSERT INTO t SELECT i, 'name ' || i % 40, timestamp '2026-01-01' + i * interval '1 hour', i % 100
+             FROM generate_series(1, 5000) AS g(i);
+             INSERT INTO t VALUES (NULL, NULL, NULL, NULL)",
+        )
+        .await;
+    let numbers = &["7", "4990", "-1", "NULL", "40"][..];
+    for (parameter, sql, values) in [
+        ("bigint", "SELECT count(*), min(name) FROM t WHERE i > $1", numbers),
+        ("bigint", "SELECT name, count(*) FROM t WHERE i % 40 = $1 GROUP BY name ORDER BY name", numbers),
+        ("bigint", "SELECT count(*) FROM t a JOIN t b ON a.i = b.i + $1 WHERE b.price > 50", numbers),
+        ("bigint", "SELECT i + $1 FROM t WHERE i = (SELECT max(i) - $1 FROM t)", numbers),
+        ("bigint", "SELECT $1, name FROM t WHERE $1 IS NULL OR i = $1 ORDER BY i LIMIT 2", numbers),
+        ("bigint", "SELECT i FROM t WHERE i IN (SELECT i FROM t WHERE i < $1) ORDER BY i DESC LIMIT 3", numbers),
+        ("bigint", "SELECT sum(price) FILTER (WHERE i > $1), $1 * 2 FROM t", numbers),
+        ("bigint", "SELECT i FROM t ORDER BY i LIMIT $1", &["3", "0", "1"]),
+        ("text", "SELECT count(*) FROM t WHERE name LIKE $1", &["'name 1%'", "'%9'", "NULL", "''"]),
+        (
+            "date",
+            "SELECT count(*) FROM t WHERE at >= $1 - interval '2 days'",
+            &["'2026-02-01'", "'2030-01-01'", "NULL"],
+        ),
+        ("numeric", "SELECT count(*) FROM t WHERE price BETWEEN $1 AND $1 + 1", &["3.5", "99", "NULL"]),
+    ] {
+        connection.run(&format!("PREPARE q ({parameter}) AS {sql}")).await;
+        for value in values.iter().chain(values).chain(values) {
+            let literal = sql.replace("$1", &format!("{value}::{parameter}"));
+            let expected = connection.rows(&literal).await;
+            assert_eq!(connection.rows(&format!("EXECUTE q ({value})")).await, expected, "{literal}");
+        }
+        connection.run("DEALLOCATE q").await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parameters_reach_functions_of_models() {
     let server = TestServer::start().await;

@@ -1,14 +1,19 @@
 //! A statement that is run again and again, as drivers and dashboards do: what was made of its plan is kept for the next run.
 //!
-//! Only where that is sure to be the same: a query of stored tables as they were, of functions that always answer alike.
+//! Only where that is sure to be the same: a query of stored tables as they were, of functions that always answer alike. Of
+//! one with parameters the plan is kept that is optimised without their values, from its second run on: the first, which
+//! may be the only one, is made for its values.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::memory::DataSourceExec;
+use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_plan::ExecutionPlan;
@@ -19,6 +24,7 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
+use crate::engine::bounded::batch_rows;
 use crate::engine::guarded::table_read;
 use crate::engine::session::lock;
 use crate::error::Result;
@@ -26,7 +32,16 @@ use crate::storage::RelationKind;
 
 /// What was made of a plan, by the options that it was made with.
 #[derive(Debug, Default)]
-pub(super) struct Again(Mutex<Option<(Arc<ConfigOptions>, Made)>>);
+pub(super) struct Again {
+    kept: Mutex<Option<(Arc<ConfigOptions>, Made)>>,
+    has_run: AtomicBool,
+}
+
+/// One of the runs of a plan, with the values of its parameters.
+pub(super) struct Run {
+    pub again: Arc<Again>,
+    pub values: Vec<ScalarValue>,
+}
 
 /// How far a plan is on its way to being run.
 #[derive(Debug, Clone)]
@@ -40,8 +55,9 @@ pub(super) struct Made {
 }
 
 impl Made {
-    pub(super) fn new(optimized: LogicalPlan, batch_rows: usize) -> Self {
-        Self { optimized, batch_rows, physical: None, answer: None }
+    pub(super) fn new(optimized: LogicalPlan) -> Result<Self> {
+        let batch_rows = batch_rows(&optimized)?;
+        Ok(Self { optimized, batch_rows, physical: None, answer: None })
     }
 
     /// The plan that has run before, ready to run again.
@@ -57,20 +73,48 @@ impl Again {
     }
 
     /// What was made under these options.
-    pub(super) fn made(&self, options: &Arc<ConfigOptions>) -> Option<Made> {
-        let kept = lock(&self.0);
+    fn made(&self, options: &Arc<ConfigOptions>) -> Option<Made> {
+        let kept = lock(&self.kept);
         kept.as_ref().filter(|(of, _)| Arc::ptr_eq(of, options)).map(|(_, made)| made.clone())
     }
 
+    fn keep(&self, options: &Arc<ConfigOptions>, made: Made) {
+        *lock(&self.kept) = Some((Arc::clone(options), made));
+    }
+}
+
+impl Run {
+    /// What is to be run this time.
+    pub(super) fn made(&self, state: &SessionState, plan: LogicalPlan, options: &Arc<ConfigOptions>) -> Result<Made> {
+        let kept = self.again.made(options);
+        if self.values.is_empty() {
+            return kept.map_or_else(|| Made::new(state.optimize(&plan)?), Ok);
+        }
+        let is_first = !self.again.has_run.swap(true, Ordering::Relaxed);
+        let for_all = match kept {
+            Some(kept) => Some(kept.optimized),
+            None if is_first => None,
+            None => state.optimize(&plan).ok(),
+        };
+        let Some(for_all) = for_all else {
+            return Made::new(state.optimize(&plan.with_param_values(self.values.clone())?)?);
+        };
+        self.again.keep(options, Made { optimized: for_all.clone(), batch_rows: 0, physical: None, answer: None });
+        Made::new(for_all.with_param_values(self.values.clone())?)
+    }
+
+    /// Keeps what was made for the next run.
     pub(super) fn keep(&self, options: &Arc<ConfigOptions>, made: Made, physical: &Arc<dyn ExecutionPlan>) {
-        let answer = answer(physical);
-        let physical = can_run_again(physical).then(|| Arc::clone(physical));
-        *lock(&self.0) = Some((Arc::clone(options), Made { physical, answer, ..made }));
+        if self.values.is_empty() {
+            let answer = answer(physical);
+            let physical = can_run_again(physical).then(|| Arc::clone(physical));
+            self.again.keep(options, Made { physical, answer, ..made });
+        }
     }
 
     /// The one row that a query without tables answers, as pools of connections ask it to see whether anybody is there.
     pub(super) fn answer(&self, options: &Arc<ConfigOptions>) -> Option<RecordBatch> {
-        let kept = lock(&self.0);
+        let kept = lock(&self.again.kept);
         kept.as_ref().filter(|(of, _)| Arc::ptr_eq(of, options)).and_then(|(_, made)| made.answer.clone())
     }
 }
@@ -108,7 +152,8 @@ fn is_alike(plan: &LogicalPlan) -> DataFusionResult<bool> {
 fn is_constant(expr: &Expr) -> bool {
     match expr {
         Expr::ScalarFunction(call) => call.func.signature().volatility == Volatility::Immutable,
-        Expr::Placeholder(_) => false,
+        // What it will be is known, so that it can be planned around it.
+        Expr::Placeholder(parameter) => parameter.field.is_some(),
         _ => true,
     }
 }

@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::ast;
 use futures::{Stream, StreamExt, stream};
 
 use crate::engine::activity::{Entered, shown};
-use crate::engine::again::Again;
+use crate::engine::again::{self, Again};
 use crate::engine::block::Block;
 use crate::engine::cursors::Cursors;
 use crate::engine::files::reads_files;
@@ -330,11 +330,14 @@ impl Session {
         if let Some(change) = &planned.change {
             return self.try_change(prepared, planned, change, parameters, run).await;
         }
-        let (plan, is_kept) = match self.kept_plan(planned) {
-            Some(plan) => (plan, true),
-            None => (self.current_plan(prepared, planned, run).await?, false),
-        };
-        let (plan, view) = (with_values(plan, parameters)?, &planned.view);
+        if let Some(again) = &planned.again
+            && let Some(plan) = self.kept_plan(planned)
+        {
+            let again = again::Run { again: Arc::clone(again), values: parameters };
+            return Ok(Answer::Rows(self.named(prepared, self.rows_again(plan, Some(again), run).await?), "SELECT"));
+        }
+        let plan = with_values(self.current_plan(prepared, planned, run).await?, parameters)?;
+        let view = &planned.view;
         match plan {
             LogicalPlan::Ddl(definition) => {
                 self.may_write(&definitions::spoken(definition.name()).replace("MEMORY ", "").replace("CATALOG ", ""))?;
@@ -344,13 +347,14 @@ impl Session {
             LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => {
                 Ok(Answer::Rows(explain::readable(self.rows(plan, run).await?), "EXPLAIN"))
             }
-            plan => {
-                let again = planned.again.clone().filter(|_| is_kept);
-                let mut rows = self.rows_again(plan, again, run).await?;
-                rows.schema = named_as(&rows.schema, prepared.columns());
-                Ok(Answer::Rows(rows, "SELECT"))
-            }
+            plan => Ok(Answer::Rows(self.named(prepared, self.rows(plan, run).await?), "SELECT")),
         }
+    }
+
+    /// The rows under the names that were promised.
+    fn named(&self, prepared: &Prepared, mut rows: Rows) -> Rows {
+        rows.schema = named_as(&rows.schema, prepared.columns());
+        rows
     }
 
     /// Changes rows, and begins again where somebody else was faster.

@@ -15,8 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::again::{Again, Made};
-use crate::engine::bounded::batch_rows;
+use crate::engine::again::{self, Made};
 use crate::engine::session::ready;
 use crate::engine::stoppable::stoppable;
 use crate::engine::{Rows, Run, Session};
@@ -30,7 +29,7 @@ impl Session {
     }
 
     /// The same of a plan that may have run before.
-    pub(super) async fn rows_again(&self, plan: LogicalPlan, again: Option<Arc<Again>>, run: &Run) -> Result<Rows> {
+    pub(super) async fn rows_again(&self, plan: LogicalPlan, again: Option<again::Run>, run: &Run) -> Result<Rows> {
         let answer = again.as_ref().and_then(|again| again.answer(&self.options()));
         if let Some(answer) = answer {
             return Ok(ready(answer));
@@ -45,7 +44,7 @@ impl Session {
                 biased;
                 () = stop.cancelled() => Err(Error::cancelled()),
                 opened = async {
-                    let kept = again.as_deref().map(|again| (again, home.options()));
+                    let kept = again.as_ref().map(|again| (again, home.options()));
                     let opened = Self::open(&mut state, plan, kept, &stop).await;
                     home.take_back(state);
                     opened
@@ -110,16 +109,12 @@ impl Session {
     async fn open(
         state: &mut SessionState,
         plan: LogicalPlan,
-        again: Option<(&Again, &Arc<ConfigOptions>)>,
+        again: Option<(&again::Run, &Arc<ConfigOptions>)>,
         cancel: &CancellationToken,
     ) -> Result<SendableRecordBatchStream> {
-        let made = match again.and_then(|(again, options)| again.made(options)) {
-            Some(made) => made,
-            None => {
-                let plan = state.optimize(&plan)?;
-                let rows = batch_rows(&plan)?;
-                Made::new(plan, rows)
-            }
+        let made = match again {
+            Some((again, options)) => again.made(state, plan, options)?,
+            None => Made::new(state.optimize(&plan)?)?,
         };
         let rows = ConfigNonZeroUsize::try_new(made.batch_rows)?;
         if state.config().options().execution.batch_size != rows {

@@ -268,7 +268,7 @@ pub(super) fn not_written(error: ParquetError) -> Error {
                 Err(inner) => Error::internal(inner.to_string()),
             },
         },
-        other => Error::internal(format!("could not write rows: {other}")),
+        other => Error::not_written(&other.to_string()),
     }
 }
 

@@ -135,6 +135,8 @@ fn is_alike(plan: &LogicalPlan) -> DataFusionResult<bool> {
             | LogicalPlan::Statement(_)
             | LogicalPlan::Explain(_)
             | LogicalPlan::Analyze(_) => false,
+            // In 55.2 the operator of ORDER BY with LIMIT panics at 0: the optimizer has to see it.
+            LogicalPlan::Limit(_) => !node.expressions().iter().any(has_parameter),
             _ => true,
         };
         node.apply_expressions(|expr| {
@@ -156,6 +158,10 @@ fn is_constant(expr: &Expr) -> bool {
         Expr::Placeholder(parameter) => parameter.field.is_some(),
         _ => true,
     }
+}
+
+fn has_parameter(expr: &Expr) -> bool {
+    expr.exists(|expr| Ok(matches!(expr, Expr::Placeholder(_)))).unwrap_or(true)
 }
 
 /// The row of a plan that consists of nothing but its values.

@@ -8,7 +8,7 @@ use crate::engine::catalog::CATALOG;
 use crate::engine::definitions::resolve;
 use crate::engine::fitted::must_get_model;
 use crate::engine::rights::{Rights, spoken};
-use crate::engine::statement::folded;
+use crate::engine::statement::{folded, relation_named};
 use crate::error::{Error, Kind, Result};
 use crate::models::ModelName;
 use crate::storage::{ModelRow, Object, Privilege, Relation, RelationType, RoleId};
@@ -37,14 +37,9 @@ pub enum On {
 /// A table's name as it is looked up: with its schema where one is given.
 pub fn table_reference(name: &ObjectName) -> Result<TableReference> {
     let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
-    match <[String; 1]>::try_from(parts) {
-        Ok([name]) => Ok(TableReference::bare(name)),
-        Err(parts) => match <[String; 2]>::try_from(parts) {
-            Ok([schema, name]) => Ok(TableReference::partial(schema, name)),
-            Err(_) => Err(Error::new(Kind::Syntax, format!("\"{name}\" is not the name of a table"))
-                .hint("write name or schema.name")),
-        },
-    }
+    relation_named(&parts).ok_or_else(|| {
+        Error::new(Kind::Syntax, format!("\"{name}\" is not the name of a table")).hint("write name or schema.name")
+    })
 }
 
 impl Wanted {

@@ -662,28 +662,28 @@ async fn temporary_tables_do_not_survive_a_kill() {
     assert_eq!(folders(), before - 1);
 }
 
-/// A shell that may mount what only it sees; `None` where the system does not let it.
-fn with_mounts(script: &str) -> Option<Command> {
+/// A server whose data directory these mounts make what it is, for it alone; `None` where the system lets nobody mount.
+fn serve_on(data: &TempDir, mounts: &str) -> Option<Command> {
+    let (path, cohort) = (shown(data.path()), env!("CARGO_BIN_EXE_cohort"));
+    let mounts = mounts.replace("DATA", path);
+    let serve = format!("{mounts} && exec {cohort} serve --listen 127.0.0.1:0 --threads 2 --data-dir {path}");
     let shell = |script: &str| {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--map-root-user", "sh", "-c", script]);
         command
     };
     let may = shell("mount -t tmpfs -o size=1m tmpfs /tmp").stderr(Stdio::null()).status();
-    may.is_ok_and(|status| status.success()).then(|| shell(script))
+    if !may.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: nothing can be mounted here");
+        return None;
+    }
+    Some(shell(&serve))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_loses_nothing_that_was_acknowledged() {
     let data = TempDir::new().unwrap();
-    let (path, cohort) = (shown(data.path()), env!("CARGO_BIN_EXE_cohort"));
-    let script = format!(
-        "mount -t tmpfs -o size=24m tmpfs {path} && exec {cohort} serve --listen 127.0.0.1:0 --threads 2 --data-dir {path}"
-    );
-    let Some(mut command) = with_mounts(&script) else {
-        eprintln!("skipped: nothing can be mounted here");
-        return;
-    };
+    let Some(mut command) = serve_on(&data, "mount -t tmpfs -o size=24m tmpfs DATA") else { return };
     let server = Process::start(command.env("COHORT_LOG", "error"));
     let connection = server.connect().await;
     connection.run("CREATE TABLE t (i bigint, filler text)").await;
@@ -708,14 +708,7 @@ async fn a_full_disk_loses_nothing_that_was_acknowledged() {
 #[test]
 fn a_directory_that_cannot_be_written_is_refused() {
     let data = TempDir::new().unwrap();
-    let (path, cohort) = (shown(data.path()), env!("CARGO_BIN_EXE_cohort"));
-    let script = format!(
-        "mount -t tmpfs tmpfs {path} && mount -o remount,ro {path} && exec {cohort} serve --listen 127.0.0.1:0 --data-dir {path}"
-    );
-    let Some(mut command) = with_mounts(&script) else {
-        eprintln!("skipped: nothing can be mounted here");
-        return;
-    };
+    let Some(mut command) = serve_on(&data, "mount -t tmpfs tmpfs DATA && mount -o remount,ro DATA") else { return };
     let Output { status, stderr, .. } = command.stdin(Stdio::null()).output().unwrap();
     assert!(!status.success());
     let said = text(&stderr);

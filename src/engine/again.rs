@@ -72,10 +72,10 @@ impl Again {
         is_alike(plan).is_ok_and(|alike| alike).then(Arc::default)
     }
 
-    /// What was made under these options.
-    fn made(&self, options: &Arc<ConfigOptions>) -> Option<Made> {
+    /// Something of what was made under these options.
+    fn made<T>(&self, options: &Arc<ConfigOptions>, part: impl FnOnce(&Made) -> T) -> Option<T> {
         let kept = lock(&self.kept);
-        kept.as_ref().filter(|(of, _)| Arc::ptr_eq(of, options)).map(|(_, made)| made.clone())
+        kept.as_ref().filter(|(of, _)| Arc::ptr_eq(of, options)).map(|(_, made)| part(made))
     }
 
     fn keep(&self, options: &Arc<ConfigOptions>, made: Made) {
@@ -86,21 +86,20 @@ impl Again {
 impl Run {
     /// What is to be run this time.
     pub(super) fn made(&self, state: &SessionState, plan: LogicalPlan, options: &Arc<ConfigOptions>) -> Result<Made> {
-        let kept = self.again.made(options);
         if self.values.is_empty() {
-            return kept.map_or_else(|| Made::new(state.optimize(&plan)?), Ok);
+            return self.again.made(options, Made::clone).map_or_else(|| Made::new(state.optimize(&plan)?), Ok);
         }
+        let with_values = |plan: LogicalPlan| plan.with_param_values(self.values.clone());
         let is_first = !self.again.has_run.swap(true, Ordering::Relaxed);
-        let for_all = match kept {
-            Some(kept) => Some(kept.optimized),
-            None if is_first => None,
-            None => state.optimize(&plan).ok(),
-        };
-        let Some(for_all) = for_all else {
-            return Made::new(state.optimize(&plan.with_param_values(self.values.clone())?)?);
-        };
-        self.again.keep(options, Made { optimized: for_all.clone(), batch_rows: 0, physical: None, answer: None });
-        Made::new(for_all.with_param_values(self.values.clone())?)
+        if let Some(for_all) = self.again.made(options, |made| made.optimized.clone()) {
+            return Made::new(with_values(for_all)?);
+        }
+        if !is_first && let Ok(for_all) = state.optimize(&plan) {
+            let kept = Made { optimized: for_all.clone(), batch_rows: 0, physical: None, answer: None };
+            self.again.keep(options, kept);
+            return Made::new(with_values(for_all)?);
+        }
+        Made::new(state.optimize(&with_values(plan)?)?)
     }
 
     /// Keeps what was made for the next run.
@@ -114,8 +113,7 @@ impl Run {
 
     /// The one row that a query without tables answers, as pools of connections ask it to see whether anybody is there.
     pub(super) fn answer(&self, options: &Arc<ConfigOptions>) -> Option<RecordBatch> {
-        let kept = lock(&self.again.kept);
-        kept.as_ref().filter(|(of, _)| Arc::ptr_eq(of, options)).and_then(|(_, made)| made.answer.clone())
+        self.again.made(options, |made| made.answer.clone()).flatten()
     }
 }
 

@@ -122,6 +122,12 @@ impl Prepared {
         }
     }
 
+    /// The rows under the names that were promised.
+    fn named(&self, mut rows: Rows) -> Rows {
+        rows.schema = named_as(&rows.schema, self.columns());
+        rows
+    }
+
     /// Whether it cannot run in a transaction.
     pub fn runs_alone(&self) -> bool {
         matches!(&self.0.work, Work::Own(own) if own.runs_alone())
@@ -334,7 +340,7 @@ impl Session {
             && let Some(plan) = self.kept_plan(planned)
         {
             let again = again::Run { again: Arc::clone(again), values: parameters };
-            return Ok(Answer::Rows(self.named(prepared, self.rows_again(plan, Some(again), run).await?), "SELECT"));
+            return Ok(Answer::Rows(prepared.named(self.rows_again(plan, Some(again), run).await?), "SELECT"));
         }
         let plan = with_values(self.current_plan(prepared, planned, run).await?, parameters)?;
         let view = &planned.view;
@@ -347,14 +353,8 @@ impl Session {
             LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => {
                 Ok(Answer::Rows(explain::readable(self.rows(plan, run).await?), "EXPLAIN"))
             }
-            plan => Ok(Answer::Rows(self.named(prepared, self.rows(plan, run).await?), "SELECT")),
+            plan => Ok(Answer::Rows(prepared.named(self.rows(plan, run).await?), "SELECT")),
         }
-    }
-
-    /// The rows under the names that were promised.
-    fn named(&self, prepared: &Prepared, mut rows: Rows) -> Rows {
-        rows.schema = named_as(&rows.schema, prepared.columns());
-        rows
     }
 
     /// Changes rows, and begins again where somebody else was faster.

@@ -136,7 +136,7 @@ impl Connection {
     async fn answer(&mut self, request: Request) -> Result<(), Failure> {
         match request {
             Request::Query(sql) => {
-                self.end_pipeline()?;
+                self.end_pipeline(true)?;
                 self.query(sql).await?;
                 self.ready().await
             }
@@ -150,7 +150,8 @@ impl Connection {
             Request::Close(target) => self.close(&target),
             Request::Flush => self.wire.flush().await,
             Request::Sync => {
-                self.end_pipeline()?;
+                let went_well = !std::mem::replace(&mut self.skipping, false);
+                self.end_pipeline(went_well)?;
                 self.ready().await
             }
             Request::Terminate | Request::Stray => Ok(()),
@@ -174,8 +175,7 @@ impl Connection {
     }
 
     /// What ran since the last Sync is committed, if all of it went well.
-    fn end_pipeline(&mut self) -> Result<()> {
-        let went_well = !std::mem::replace(&mut self.skipping, false);
+    fn end_pipeline(&mut self, went_well: bool) -> Result<()> {
         match std::mem::replace(&mut self.pipelined, false) {
             true => self.session.end_implicit_block(went_well),
             false => Ok(()),
@@ -200,10 +200,8 @@ impl Connection {
                 if self.skipping {
                     return self.wire.flush().await;
                 }
-                if std::mem::replace(&mut self.pipelined, false) {
-                    // Its statements end with a message of the other protocol that cannot be read.
-                    let _ = self.session.end_implicit_block(false);
-                }
+                // A message of the other protocol that cannot be read ends it, too.
+                let _ = self.end_pipeline(false);
                 self.ready().await
             }
             Err(failure) => Err(failure),

@@ -174,6 +174,8 @@ impl TableProvider for LakeTable {
         limit: Option<usize>,
     ) -> DFResult<Arc<dyn ExecutionPlan>> {
         let schema = self.schema();
+        // One file alone is left out as well as found by the reader that opens it.
+        let filters = if self.relation.files.len() > 1 { filters } else { &[] };
         let wanted = self.files_with(state, filters, &schema).await?;
         if wanted.is_empty() {
             return Ok(Arc::new(EmptyExec::new(project_schema(&schema, projection)?)));

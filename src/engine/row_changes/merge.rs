@@ -95,13 +95,17 @@ struct Returned<'a> {
 const MERGED: &str = "\0merged";
 
 impl Returned<'_> {
+    /// The columns that say what is done, before those of the source.
+    fn own_columns(&self) -> impl Iterator<Item = String> {
+        let values = (0..self.relation.columns.fields().len()).map(value_name);
+        [ROW_NUMBER.to_owned(), ACTION.to_owned()].into_iter().chain(values)
+    }
+
     /// The query around what is done, and where the columns begin in it that are returned.
     fn over(&self, done: Select, items: Vec<SelectItem>) -> Result<(Select, usize)> {
         let merged = quoted(MERGED);
         let mut select = over(done, &merged)?;
-        let own = [ROW_NUMBER.to_owned(), ACTION.to_owned()].into_iter();
-        let own = own.chain((0..self.relation.columns.fields().len()).map(value_name));
-        select.projection = own.map(|name| named(column(&merged, &name), &name)).collect();
+        select.projection = self.own_columns().map(|name| named(column(&merged, &name), &name)).collect();
         let from = select.projection.len();
         for item in items {
             self.add(item, &mut select.projection);
@@ -121,9 +125,7 @@ impl Returned<'_> {
             }
         };
         let source = |to: &mut Vec<SelectItem>| {
-            let own = [ROW_NUMBER.to_owned(), ACTION.to_owned()].into_iter();
-            let own = own.chain((0..self.relation.columns.fields().len()).map(value_name));
-            to.push(all_but(&quoted(MERGED), own));
+            to.push(all_but(&quoted(MERGED), self.own_columns()));
         };
         match item {
             SelectItem::Wildcard(_) => {

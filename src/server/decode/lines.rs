@@ -115,8 +115,8 @@ impl TextRows {
     /// Whether so is a line that has too few values, or too many. One whose quotes do not end is not: it may be the rest of
     /// the file.
     fn leaves_out_line(&self, line: &[u8]) -> bool {
-        let ends = self.kind == Lines::Text || csv::newline(&[line, b"\n"].concat(), &self.options).is_some();
-        self.options.on_error == OnError::Skip && ends
+        let ends = || self.kind == Lines::Text || csv::newline(&[line, b"\n"].concat(), &self.options).is_some();
+        self.options.on_error == OnError::Skip && ends()
     }
 
     /// Leaves out the lines gathered that cannot be read, and answers the others with their numbers.

@@ -207,6 +207,8 @@ fn own_name(expr: &Expr) -> Option<(String, bool)> {
             Some(name) => match cast_by_function(call) {
                 Some((_, Some((name, true)))) => Some((name, true)),
                 Some((of, _)) => Some((of, false)),
+                // An array that names columns has become a call by now.
+                None if name.value == "make_array" => good("array"),
                 None => Some((folded(name), true)),
             },
             None => good(&call.name.to_string()),
@@ -332,6 +334,7 @@ mod tests {
         check("extract(year FROM ts)", "extract");
         check("now() AT TIME ZONE 'UTC'", "timezone");
         check("ARRAY[1, 2]", "array");
+        check("make_array(a, 2)", "array");
     }
 
     #[test]

@@ -19,9 +19,11 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::sql::sqlparser::ast::{
-    self, FunctionArg, FunctionArgExpr, JoinOperator, Query, Select, TableFactor, Visit, Visitor,
+    self, FunctionArg, FunctionArgExpr, Ident, JoinOperator, Query, Select, TableFactor, Visit, Visitor,
 };
+use datafusion::sql::sqlparser::parser::Parser;
 
+use crate::engine::dialect::DIALECT;
 use crate::engine::statement::folded;
 use crate::error::{Error, Result};
 use crate::functions::{ANSWER, function};
@@ -58,6 +60,22 @@ fn mark_relation(relation: &mut TableFactor, before: &[String]) {
     {
         let (name, args, alias) = (name.clone(), std::mem::take(&mut args.args), alias.take());
         *relation = TableFactor::Function { lateral: true, name, args, with_ordinality: false, alias };
+        return;
+    }
+    // The planner lets the arrays of UNNEST name nothing, and those in a query of one row what stands before it.
+    if let TableFactor::UNNEST { array_exprs, alias, .. } = relation
+        && array_exprs.iter().any(|array| expr_names_one_of(array, before))
+    {
+        let columns = alias.as_ref().map_or(&[][..], |alias| &alias.columns);
+        let name = |at: usize| columns.get(at).map_or_else(|| Ident::new("unnest"), |column| column.name.clone());
+        let columns: Vec<String> =
+            array_exprs.iter().enumerate().map(|(at, array)| format!("unnest({array}) AS {}", name(at))).collect();
+        let name = alias.as_ref().map_or_else(|| Ident::new("unnest"), |alias| alias.name.clone());
+        let sql = format!("LATERAL (SELECT {}) AS {name}", columns.join(", "));
+        let parsed = Parser::new(&DIALECT).try_with_sql(&sql).and_then(|mut parser| parser.parse_table_factor());
+        if let Ok(parsed) = parsed {
+            *relation = parsed;
+        }
     }
 }
 
@@ -112,6 +130,10 @@ pub(super) fn names_one_of(arg: &FunctionArg, relations: &[String]) -> bool {
         }
         _ => false,
     }
+}
+
+fn expr_names_one_of(expr: &ast::Expr, relations: &[String]) -> bool {
+    names_one_of(&FunctionArg::Unnamed(FunctionArgExpr::Expr(expr.clone())), relations)
 }
 
 /// Sends the rows of the left through the functions that stand beside them; refuses what is left.

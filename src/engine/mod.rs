@@ -38,6 +38,7 @@ mod out_file;
 mod parameters;
 mod pg_catalog;
 mod pg_functions;
+mod pg_json;
 mod pg_text;
 mod pieces;
 mod places;

@@ -90,34 +90,6 @@ pub fn register(context: &SessionContext, started: i64) {
             context.register_udf(function(name, value.data_type(), any(), Volatility::Stable, answer));
         }
     }
-    let object = Answer::OfValues(Arc::new(json_object));
-    context.register_udf(function("json_build_object", DataType::Utf8, any(), Volatility::Immutable, object.clone()));
-    context.register_udf(function("jsonb_build_object", DataType::Utf8, any(), Volatility::Immutable, object));
-}
-
-/// `{"key" : value, …}` of key, value, key, value, …
-fn json_object(given: &[ScalarValue]) -> Result<ScalarValue> {
-    let (pairs, odd) = given.as_chunks::<2>();
-    if !odd.is_empty() {
-        return Err(Error::invalid("argument list must have even number of elements")
-            .hint("the arguments are key, value, key, value, …"));
-    }
-    let pair = |[key, value]: &[ScalarValue; 2]| {
-        if key.is_null() {
-            return Err(Error::invalid("a key of a JSON object must not be NULL"));
-        }
-        let key = serde_json::Value::String(parameters::text_of(key)?);
-        let value = match value {
-            value if value.is_null() => "null".to_owned(),
-            value if value.data_type().is_numeric() || value.data_type() == DataType::Boolean => {
-                parameters::text_of(value)?
-            }
-            value => serde_json::Value::String(parameters::text_of(value)?).to_string(),
-        };
-        Ok(format!("{key} : {value}"))
-    };
-    let pairs = pairs.iter().map(pair).collect::<Result<Vec<_>>>()?;
-    Ok(ScalarValue::Utf8(Some(format!("{{{}}}", pairs.join(", ")))))
 }
 
 /// Registers the functions that read and change the settings of a session.

@@ -60,7 +60,8 @@ impl VisitorMut for Rewrite {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         postgres_sql::system_columns(select);
-        postgres_sql::series(select);
+        postgres_sql::set_returning::among_columns(select);
+        postgres_sql::set_returning::in_from(select);
         postgres_sql::among_columns(select);
         self.relations.push(lateral::mark(select));
         ControlFlow::Continue(())

@@ -23,8 +23,8 @@ use crate::engine::relations::FunctionPlanner;
 use crate::engine::sorts::QuickSorts;
 use crate::engine::wildcards::Wildcards;
 use crate::engine::{
-    ages, arithmetic, barrier, bounded, empty_arrays, identity, literals, pg_catalog, pg_text, privilege_functions,
-    signals, text_casts,
+    ages, arithmetic, barrier, bounded, empty_arrays, identity, literals, pg_catalog, pg_json, pg_text,
+    privilege_functions, signals, text_casts,
 };
 use crate::error::{Error, Kind, Result};
 use crate::foreign::Pushdown;
@@ -109,6 +109,7 @@ impl Sight {
         let mut context = SessionContext::new_with_state(state);
         pg_catalog::register(&mut context, common, store, &catalogs, Arc::clone(planner))?;
         pg_text::register(&context);
+        pg_json::register(&mut context)?;
         ages::register(&context);
         text_casts::register(&mut context);
         literals::register(&mut context)?;

@@ -1,12 +1,12 @@
 //! Clauses of a query that the planner does not know, in those that it does.
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, LimitClause, ObjectName, OrderByKind, Query, Select, SelectItem, SetExpr, TableAliasColumnDef,
-    TableFactor, Value,
+    Expr, Ident, LimitClause, ObjectName, OrderByKind, Query, SelectItem, SetExpr, TableAliasColumnDef, TableFactor,
+    Value,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 
-use super::{holds, last, parsed, query, unqualify};
+use super::{holds, last, query, unqualify};
 use crate::engine::dialect::DIALECT;
 use crate::engine::pg_catalog;
 
@@ -32,15 +32,6 @@ fn one_value(relation: &mut TableFactor) {
     }
 }
 
-/// `pg_catalog.unnest(array) AS t`, which the parser takes for any function.
-fn unnest(relation: &mut TableFactor) {
-    if let Some(SetExpr::Select(select)) = query(&format!("SELECT * FROM {relation}")).map(|query| *query.body)
-        && let Some(from) = select.from.into_iter().next()
-    {
-        *relation = from.relation;
-    }
-}
-
 /// Rewrites a relation: those of `pg_catalog` are found without it.
 pub fn relation(relation: &mut TableFactor) {
     match relation {
@@ -51,10 +42,6 @@ pub fn relation(relation: &mut TableFactor) {
         }
         TableFactor::Table { name, args: Some(_), alias, .. } | TableFactor::Function { name, alias, .. } => {
             unqualify(name);
-            if last(name).is_some_and(|name| name.value.eq_ignore_ascii_case("unnest")) {
-                unnest(relation);
-                return;
-            }
             // `generate_series(1, 3) AS i` names its column, too.
             let of_one = last(name)
                 .is_some_and(|name| ["generate_series", "range"].contains(&name.value.to_lowercase().as_str()));
@@ -83,24 +70,6 @@ pub fn relation(relation: &mut TableFactor) {
             }
         }
         _ => {}
-    }
-}
-
-/// Makes rows of `generate_series(…)` among the columns, as Postgres does; the planner gives an array.
-pub fn series(select: &mut Select) {
-    for item in &mut select.projection {
-        let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { continue };
-        let is_series = matches!(&*expr, Expr::Function(call)
-            if last(&call.name).is_some_and(|name| name.value.eq_ignore_ascii_case("generate_series")));
-        if is_series && let Some(rows) = parsed(&format!("unnest({expr})")) {
-            match item {
-                SelectItem::UnnamedExpr(_) => {
-                    *item = SelectItem::ExprWithAlias { expr: rows, alias: Ident::new("generate_series") };
-                }
-                SelectItem::ExprWithAlias { expr, .. } => *expr = rows,
-                _ => {}
-            }
-        }
     }
 }
 

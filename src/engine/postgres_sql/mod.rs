@@ -4,19 +4,20 @@
 mod catalog;
 mod clauses;
 mod memberships;
+pub mod set_returning;
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArguments, GroupByExpr, Ident,
     Interval, LimitClause, ObjectName, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
-    Value, Visit, visit_expressions,
+    UnaryOperator, Value, Visit, visit_expressions,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 
 pub use catalog::system_columns;
 use catalog::{is_catalog_array, look_up};
-pub use clauses::{fetch, relation, series, sort_by_column};
+pub use clauses::{fetch, relation, sort_by_column};
 pub use memberships::among_columns;
 
 use crate::engine::dialect::DIALECT;
@@ -93,6 +94,16 @@ pub fn expression(expr: &mut Expr) {
                 **right = array;
             }
         }
+        // `d->-1`: Postgres ends an operator before a sign.
+        Expr::BinaryOp { op: op @ BinaryOperator::Custom(_), right, .. } => {
+            let arrow = match op {
+                BinaryOperator::Custom(name) if name == "->-" => BinaryOperator::Arrow,
+                BinaryOperator::Custom(name) if name == "->>-" => BinaryOperator::LongArrow,
+                _ => return,
+            };
+            *op = arrow;
+            **right = Expr::UnaryOp { op: UnaryOperator::Minus, expr: right.clone() };
+        }
         // `OPERATOR(pg_catalog.~)`
         Expr::BinaryOp { op, .. } => {
             if let BinaryOperator::PGCustomBinaryOperator(path) = op
@@ -104,6 +115,12 @@ pub fn expression(expr: &mut Expr) {
             }
         }
         Expr::Like { .. } | Expr::ILike { .. } => escape_by_backslash(expr),
+        // In 55.2 the planner forgets what stands around a query when it comes to the items of an array, though not to
+        // the arguments of a function.
+        Expr::Array(array) if array.elem.iter().any(|item| holds(item, is_name)) => {
+            let items: Vec<String> = array.elem.iter().map(ToString::to_string).collect();
+            replace(expr, &format!("make_array({})", items.join(", ")));
+        }
         Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } => {
             if let Some(text) = literal(right)
                 && let Some(array) = array_text::items(text).and_then(|items| parsed(&array_of(&items)))
@@ -135,6 +152,10 @@ fn unqualify(name: &mut ObjectName) {
     {
         name.0.remove(0);
     }
+}
+
+fn is_name(expr: &Expr) -> bool {
+    matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
 }
 
 fn operator(name: &str) -> Option<BinaryOperator> {
@@ -416,7 +437,8 @@ mod tests {
 
         fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
             system_columns(select);
-            series(select);
+            set_returning::among_columns(select);
+            set_returning::in_from(select);
             among_columns(select);
             ControlFlow::Continue(())
         }
@@ -474,6 +496,8 @@ mod tests {
             "SELECT INTERVAL '0 months 1 days 7200.000000 seconds', INTERVAL '0 months 0 days 3600.000000 seconds'"
         );
         assert_eq!(rewritten("SELECT 'a' = ANY('{a,b}')"), "SELECT 'a' = ANY(ARRAY['a', 'b'])");
+        assert_eq!(rewritten("SELECT ARRAY[1, 2], ARRAY[a, 2] FROM t"), "SELECT ARRAY[1, 2], make_array(a, 2) FROM t");
+        assert_eq!(rewritten("SELECT d->-1, d->>-2 FROM t"), "SELECT d -> -1, d ->> -2 FROM t");
     }
 
     #[test]
@@ -499,6 +523,15 @@ mod tests {
         assert_eq!(
             rewritten("SELECT generate_series(1, 2), array_length(generate_series(1, 2)) FROM t"),
             "SELECT unnest(generate_series(1, 2)) AS generate_series, array_length(generate_series(1, 2)) FROM t"
+        );
+        assert_eq!(
+            rewritten("SELECT json_object_keys(d), e.value FROM t, jsonb_array_elements_text(t.d) AS e"),
+            "SELECT unnest(json_keys(d)) AS json_object_keys, e.value FROM t, UNNEST(json_item_texts(t.d)) AS e (value)"
+        );
+        assert_eq!(
+            rewritten("SELECT * FROM pg_catalog.unnest(ARRAY[1]) WITH ORDINALITY AS u(item, n)"),
+            "SELECT * FROM UNNEST(ARRAY[1], generate_series(1, greatest(CAST(coalesce(array_length(ARRAY[1]), 0) AS BIGINT)))) \
+             AS u (item, n)"
         );
         assert_eq!(
             rewritten("SELECT a FROM t ORDER BY CASE WHEN a = (SELECT 1) THEN 0 ELSE 1 END DESC, 1 LIMIT 2"),

@@ -1,0 +1,71 @@
+//! Documents made of values: `json_build_object`, `json_build_array`, `to_json`.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Volatility;
+use datafusion::prelude::SessionContext;
+
+use crate::engine::parameters;
+use crate::engine::pg_functions::{Answer, any, function};
+use crate::error::{Error, Result};
+
+type Build = fn(&[ScalarValue]) -> Result<ScalarValue>;
+
+pub fn register(context: &SessionContext) {
+    let each: [(&'static str, Build); 6] = [
+        ("json_build_object", object),
+        ("jsonb_build_object", object),
+        ("json_build_array", array),
+        ("jsonb_build_array", array),
+        ("to_json", of_one),
+        ("to_jsonb", of_one),
+    ];
+    for (name, build) in each {
+        let answer = Answer::OfValues(Arc::new(build));
+        context.register_udf(function(name, DataType::Utf8, any(), Volatility::Immutable, answer));
+    }
+}
+
+/// `{"key" : value, …}` of key, value, key, value, …
+fn object(given: &[ScalarValue]) -> Result<ScalarValue> {
+    let (pairs, odd) = given.as_chunks::<2>();
+    if !odd.is_empty() {
+        return Err(Error::invalid("argument list must have even number of elements")
+            .hint("the arguments are key, value, key, value, …"));
+    }
+    let pair = |[key, value]: &[ScalarValue; 2]| {
+        if key.is_null() {
+            return Err(Error::invalid("a key of a JSON object must not be NULL"));
+        }
+        let key = serde_json::Value::String(parameters::text_of(key)?);
+        Ok(format!("{key} : {}", written(value)?))
+    };
+    let pairs = pairs.iter().map(pair).collect::<Result<Vec<_>>>()?;
+    Ok(ScalarValue::Utf8(Some(format!("{{{}}}", pairs.join(", ")))))
+}
+
+fn array(given: &[ScalarValue]) -> Result<ScalarValue> {
+    let items = given.iter().map(written).collect::<Result<Vec<_>>>()?;
+    Ok(ScalarValue::Utf8(Some(format!("[{}]", items.join(", ")))))
+}
+
+fn of_one(given: &[ScalarValue]) -> Result<ScalarValue> {
+    match given {
+        [value] if value.is_null() => Ok(ScalarValue::Utf8(None)),
+        [value] => Ok(ScalarValue::Utf8(Some(written(value)?))),
+        _ => Err(Error::invalid("to_json takes one value")),
+    }
+}
+
+/// A value as JSON has it.
+fn written(value: &ScalarValue) -> Result<String> {
+    Ok(match value {
+        value if value.is_null() => "null".to_owned(),
+        value if value.data_type().is_numeric() || value.data_type() == DataType::Boolean => {
+            parameters::text_of(value)?
+        }
+        value => serde_json::Value::String(parameters::text_of(value)?).to_string(),
+    })
+}

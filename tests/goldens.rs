@@ -95,6 +95,7 @@ goldens!(
     refresh_model,
     rename,
     rfm,
+    role_limits,
     segment,
     set_role,
     settings,

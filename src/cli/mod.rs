@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::engine::Config;
+use crate::engine::{Config, sizes};
 use crate::error::{Error, Result};
 
 /// Customer intelligence in SQL.
@@ -85,24 +85,11 @@ fn half_the_memory() -> usize {
     kilobytes.map_or(UNKNOWN, |kilobytes| kilobytes * 1024 / 2)
 }
 
-/// `512MB`, `4GB`, `4GiB`, `1000000`.
 fn size(text: &str) -> Result<usize, String> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit.trim().to_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        "t" | "tb" | "tib" => 40,
-        _ => return Err(format!("\"{text}\" is not a size; write 512MB or 4GB")),
-    };
-    let number: usize = number.parse().map_err(|_| format!("\"{text}\" is not a size; write 512MB or 4GB"))?;
-    let bytes = number.checked_shl(shift).filter(|bytes| bytes >> shift == number);
-    match bytes {
-        Some(bytes) if bytes >= 16 << 20 => Ok(bytes),
-        _ => Err(format!("{text} is out of range; the least is 16MB")),
+    match sizes::bytes(text) {
+        Some(bytes @ sizes::LEAST..) => Ok(bytes),
+        Some(_) => Err(sizes::too_small(text).message),
+        None => Err(format!("\"{text}\" is not a size; write 512MB or 4GB")),
     }
 }
 

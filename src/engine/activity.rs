@@ -72,11 +72,23 @@ struct Backend {
     role: RoleId,
     application: String,
     state: &'static str,
+    /// Its role runs as many statements as it may, and this one waits.
+    waits: bool,
     query: Arc<str>,
     /// Microseconds since 1970, UTC.
     started: i64,
     query_started: Option<i64>,
     changed: i64,
+}
+
+impl Backend {
+    /// The kind of what it waits for, and that itself.
+    fn waits_for(&self) -> Option<(&'static str, &'static str)> {
+        match self.state {
+            "active" => self.waits.then_some(("Extension", "StatementLimit")),
+            _ => Some(("Client", "ClientRead")),
+        }
+    }
 }
 
 /// Longer texts are cut, as in Postgres.
@@ -120,6 +132,7 @@ impl Activity {
             role,
             application,
             state: "idle",
+            waits: false,
             query: Arc::from(""),
             started: now,
             query_started: None,
@@ -179,8 +192,8 @@ impl Activity {
             ("xact_start", moment(&|backend| backend.query_started.filter(|_| backend.state != "idle"))),
             ("query_start", moment(&|backend| backend.query_started)),
             ("state_change", moment(&|backend| Some(backend.changed))),
-            ("wait_event_type", text(&|backend| (backend.state != "active").then(|| "Client".to_owned()))),
-            ("wait_event", text(&|backend| (backend.state != "active").then(|| "ClientRead".to_owned()))),
+            ("wait_event_type", text(&|backend| backend.waits_for().map(|(kind, _)| kind.to_owned()))),
+            ("wait_event", text(&|backend| backend.waits_for().map(|(_, event)| event.to_owned()))),
             ("state", text(&|backend| Some(backend.state.to_owned()))),
             ("backend_xid", number(&|_| None)),
             ("backend_xmin", number(&|_| None)),
@@ -216,6 +229,11 @@ impl Session {
     pub(super) fn note_run(&self, query: &Arc<str>) {
         Counts::one_more(&self.engine.common.activity.counts.statements);
         self.note_active(query);
+    }
+
+    /// A statement waits for its turn; or no longer does.
+    pub(super) fn note_waiting(&self, waits: bool) {
+        self.note(|backend| backend.waits = waits);
     }
 
     /// The client's turn.

@@ -1,6 +1,7 @@
 //! What a statement gives back: rows as they come, or the tag of a thing done.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use datafusion::arrow::datatypes::SchemaRef;
@@ -12,6 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::engine::copy::{CopyIn, CopyOptions};
 use crate::engine::out_file::OutFile;
+use crate::engine::shares::Turn;
 use crate::error::Result;
 
 /// The outcome of one statement.
@@ -39,14 +41,14 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Batches as they are made, and what stops their making.
+    /// Batches as they are made, what stops their making, and the turn that they are made in.
     pub(super) fn running(
         schema: SchemaRef,
         mut batches: mpsc::Receiver<Result<RecordBatch>>,
-        stop: DropGuard,
+        held: (DropGuard, Option<Arc<Turn>>),
     ) -> Self {
         let batches = stream::poll_fn(move |cx| {
-            let _held = &stop;
+            let _held = &held;
             batches.poll_recv(cx)
         });
         Self::of(schema, batches)

@@ -173,7 +173,7 @@ async fn create_table(
     let plan = Arc::unwrap_or_clone(table.input);
     let created = name.table.to_string();
     let rows = session
-        .on_work_threads(run, |cancel| async move {
+        .in_turn(run, |cancel| async move {
             let writer = fill(writer, Session::stream(state, plan, &cancel).await?).await?;
             let rows = writer.rows();
             if cancel.is_cancelled() {
@@ -298,7 +298,8 @@ pub(super) fn the_table(session: &Session, name: &TableReference, verb: &str) ->
     }
 }
 
-fn is_virtual(schema: &str) -> bool {
+/// Whether a schema is the system's.
+pub(super) fn is_virtual(schema: &str) -> bool {
     [SystemTables::SCHEMA, "pg_catalog", "information_schema"].contains(&schema)
 }
 

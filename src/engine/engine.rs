@@ -9,11 +9,13 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
 use datafusion::prelude::SessionConfig;
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Handle;
 
 use crate::engine::catalog::CATALOG;
 use crate::engine::login::{Connected, admitted};
 use crate::engine::rights::{Rights, denied};
+use crate::engine::runtimes::{Runtimes, ask_for_less};
+use crate::engine::shares::Shares;
 use crate::engine::sight::{Common, Sight};
 use crate::engine::{Session, pg_catalog};
 use crate::error::{Error, Kind, Result};
@@ -40,11 +42,13 @@ pub struct Engine {
     pub(super) base: SessionState,
     /// How many sessions of each role there are.
     pub(super) connected: Arc<Connected>,
+    /// What the sessions of each role have of the threads and the memory.
+    pub(super) shares: Shares,
     pub(super) memory_limit: usize,
     /// Tables whose small files are being compacted.
     pub(super) tidied: Mutex<HashSet<TableId>>,
     /// Plans run here, so that whoever serves sockets stays responsive. Taken out when the engine is dropped.
-    work: Option<Runtime>,
+    runtimes: Option<Runtimes>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -53,13 +57,6 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// Large enough for a plan of thousands of expressions, which DataFusion walks recursively.
-const STACK_BYTES: usize = 64 << 20;
-
-/// A worker that is deep in one batch does not give way to other queries; the system's scheduler does that, between
-/// more workers than there are processors.
-const WORKERS_PER_THREAD: usize = 8;
-
 impl Engine {
     /// Opens or creates the data directory. Models that cannot be read are marked FAILED, and the rest goes on.
     pub fn open(config: &Config) -> Result<Arc<Self>> {
@@ -67,14 +64,9 @@ impl Engine {
         for (model, why) in store.verify_models()? {
             tracing::warn!("model {model} is damaged and marked FAILED: {why}");
         }
-        let work = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(config.threads * WORKERS_PER_THREAD)
-            .thread_name("cohort-work")
-            .thread_stack_size(STACK_BYTES)
-            .enable_all()
-            .build()?;
         // Kernels share one pool; the first engine of a process sizes it, and its results do not depend on the size.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(config.threads).build_global();
+        let kernels = rayon::ThreadPoolBuilder::new().num_threads(config.threads).start_handler(|_| ask_for_less());
+        let _ = kernels.build_global();
         let common = common(config, &store)?;
         let sight = Sight::new(store, config.environment);
         Ok(Arc::new(Self {
@@ -82,9 +74,10 @@ impl Engine {
             sight: Arc::new(sight),
             common,
             connected: Arc::default(),
+            shares: Shares::default(),
             memory_limit: config.memory_limit,
             tidied: Mutex::default(),
-            work: Some(work),
+            runtimes: Some(Runtimes::start(config.threads)?),
         }))
     }
 
@@ -105,19 +98,24 @@ impl Engine {
 
     /// The threads that plans run on.
     pub(super) fn work(&self) -> Result<&Handle> {
-        self.work
-            .as_ref()
-            .map(Runtime::handle)
-            .ok_or_else(|| Error::new(Kind::ShuttingDown, "the server is shutting down"))
+        self.runtimes().map(Runtimes::work)
+    }
+
+    /// The threads that plans are made on, and small ones run on.
+    pub(super) fn quick(&self) -> Result<&Handle> {
+        self.runtimes().map(Runtimes::quick)
+    }
+
+    fn runtimes(&self) -> Result<&Runtimes> {
+        self.runtimes.as_ref().ok_or_else(|| Error::new(Kind::ShuttingDown, "the server is shutting down"))
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
         self.sight.close();
-        // A runtime may not block on its threads inside another runtime's task.
-        if let Some(work) = self.work.take() {
-            work.shutdown_background();
+        if let Some(runtimes) = self.runtimes.take() {
+            runtimes.shut_down();
         }
     }
 }

@@ -49,6 +49,13 @@ impl Engine {
         let statements = &count(&counts.statements);
         metric("statements_total", "counter", "Statements that were run.", statements);
         metric("failed_statements_total", "counter", "Those that failed.", &count(&counts.failed_statements));
+        let waiting = one(self.shares.waiting() as u64);
+        metric(
+            "waiting_statements",
+            "gauge",
+            "Statements that wait because their roles run as many as they may.",
+            &waiting,
+        );
         metric("commits_total", "counter", "Changes of tables, models and rights.", &one(self.sight.store.commits()));
         metric(
             "memory_reserved_bytes",

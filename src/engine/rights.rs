@@ -7,17 +7,18 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::datasource::provider_as_source;
+use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, TableScan, WriteOp};
-use futures::FutureExt;
 
-use crate::engine::barrier::Barrier;
 use crate::engine::guarded::{Behind, Guarded, GuardedFiles, Note, Says, SomeColumns};
 use crate::engine::sight::KeptPlanner;
 use crate::engine::{identity, rules};
 use crate::error::{Error, Kind, Result};
 use crate::functions::asked_model;
 use crate::models::ModelName;
-use crate::storage::{Access, ModelRow, Object, Policy, Privilege, Relation, RelationType, RoleId, Store};
+use crate::storage::{Access, ModelRow, Object, PolicyCommand, Privilege, Relation, RelationType, RoleId, Store};
+
+const READING: &[PolicyCommand] = &[PolicyCommand::Select];
 
 /// The rights of one role, as the catalog has them now.
 pub struct Rights {
@@ -31,6 +32,8 @@ pub struct Rights {
     superuser: bool,
     /// The table whose policies are being applied: what they read of it themselves is not filtered again.
     inside: Option<i64>,
+    /// What is to be done with the rows of a table whose rows' numbers are read.
+    changing: &'static [PolicyCommand],
 }
 
 impl Rights {
@@ -47,6 +50,7 @@ impl Rights {
             active: access.inherited_by(role),
             superuser: found.superuser,
             inside: None,
+            changing: &[PolicyCommand::Select],
             access,
         })
     }
@@ -56,8 +60,33 @@ impl Rights {
         Self::of(&self.store, &self.planner, role)
     }
 
+    /// The same rights, for a statement that does this with the rows that it numbers.
+    pub fn changing(self, changing: &'static [PolicyCommand]) -> Self {
+        Self { changing, ..self }
+    }
+
+    /// The same rights, for what the policies of a table read.
+    pub fn applying_policies_of(&self, relation: &Relation) -> Result<Self> {
+        Ok(Self { inside: Some(relation.id), ..self.acting_as(self.role)? })
+    }
+
+    /// The table whose policies are being applied.
+    pub fn inside(&self) -> Option<i64> {
+        self.inside
+    }
+
+    /// What plans conditions.
+    pub fn planner(&self) -> Result<Arc<SessionState>> {
+        self.planner.get()
+    }
+
     pub fn role(&self) -> RoleId {
         self.role
+    }
+
+    /// Whether it is this role, or has its rights without SET ROLE.
+    pub fn is_active(&self, role: RoleId) -> bool {
+        self.active.contains(&role)
     }
 
     pub fn access(&self) -> &Access {
@@ -250,13 +279,13 @@ impl Rights {
                 self.must(relation, Privilege::Select)?;
                 inlined(self.acting_as(relation.owner)?.checked(plan.as_ref().clone())?, scan)
             }
-            Behind::Table(table) => self.read_table(relation, found_by, Arc::clone(table) as _, scan),
-            Behind::External(table) => self.read_table(relation, found_by, Arc::clone(table), scan),
-            Behind::Numbered(table) => self.read_table(relation, found_by, Arc::clone(table) as _, scan),
+            Behind::Table(table) => self.read_table(relation, found_by, Arc::clone(table) as _, READING, scan),
+            Behind::External(table) => self.read_table(relation, found_by, Arc::clone(table), READING, scan),
+            Behind::Numbered(table) => self.read_table(relation, found_by, Arc::clone(table) as _, self.changing, scan),
             Behind::Foreign { unread, .. } => {
                 // Nobody without the right learns whether they would be let in over there.
                 self.readable(relation)?;
-                self.read_table(relation, found_by, unread.read_by(self.role)?, scan)
+                self.read_table(relation, found_by, unread.read_by(self.role)?, READING, scan)
             }
         }
     }
@@ -267,10 +296,11 @@ impl Rights {
         relation: &Relation,
         found_by: &str,
         table: Arc<dyn TableProvider>,
+        commands: &[PolicyCommand],
         scan: TableScan,
     ) -> Result<LogicalPlan> {
         let readable = self.readable(relation)?;
-        if let Some(rows) = self.visible_rows(relation, found_by)? {
+        if let Some(rows) = self.visible_rows(relation, found_by, commands)? {
             return inlined(rows, scan);
         }
         let provider: Arc<dyn TableProvider> = match readable {
@@ -293,44 +323,6 @@ impl Rights {
         }
     }
 
-    /// The rows that policies leave; `None`: all.
-    fn visible_rows(&self, relation: &Relation, found_by: &str) -> Result<Option<LogicalPlan>> {
-        if self.sees_all_rows(relation) || self.inside == Some(relation.id) {
-            return Ok(None);
-        }
-        let planner = self.planner.get()?;
-        let (schema, found_by, name) = (quoted(&relation.schema), quoted(found_by), quoted(&relation.name));
-        let sql = format!("SELECT * FROM {schema}.{found_by} AS {name} WHERE {}", self.condition(relation));
-        // Tables are found in memory: nothing waits.
-        let planned = planner.create_logical_plan(&sql).now_or_never();
-        let plan = planned.ok_or_else(|| Error::internal("planning a policy waits"))?.map_err(|error| {
-            let error = Error::from(error);
-            Error { message: format!("a policy of table \"{}\" cannot be applied: {error}", relation.name), ..error }
-        })?;
-        let inside = Self { inside: Some(relation.id), ..self.acting_as(self.role)? };
-        inside.checked(plan).map(Barrier::over).map(Some)
-    }
-
-    /// Whether no policy stands between this role and the rows of a relation.
-    pub fn sees_all_rows(&self, relation: &Relation) -> bool {
-        let bypasses = || self.access.role(self.role).is_some_and(|role| role.bypass_rls);
-        !relation.row_security || self.owns(relation.owner) || bypasses()
-    }
-
-    /// What a row must satisfy: one of the permissive policies and all restrictive ones. Without any there is no row.
-    fn condition(&self, relation: &Relation) -> String {
-        let concerns =
-            |policy: &&Policy| policy.roles.iter().any(|role| *role == RoleId::PUBLIC || self.active.contains(role));
-        let policies: Vec<&Policy> = self.access.policies(relation.id).iter().filter(concerns).collect();
-        let (restrictive, permissive): (Vec<&Policy>, Vec<&Policy>) =
-            policies.into_iter().partition(|policy| policy.restrictive);
-        let conditions = |policies: &[&Policy]| policies.iter().map(|policy| format!("({})", policy.using)).collect();
-        let any: Vec<String> = conditions(&permissive);
-        let mut all: Vec<String> = conditions(&restrictive);
-        all.insert(0, if any.is_empty() { "false".to_owned() } else { format!("({})", any.join(" OR ")) });
-        all.join(" AND ")
-    }
-
     fn write(&self, write: DmlStatement) -> Result<DmlStatement> {
         let Some(provider) = Guarded::behind(&write.target) else { return Ok(write) };
         let Some(Guarded { relation, behind, .. }) = provider.downcast_ref() else { return Ok(write) };
@@ -342,7 +334,9 @@ impl Rights {
             // MERGE, and whatever else may come.
             _ => Privilege::ON_RELATIONS,
         };
-        wanted.iter().try_for_each(|privilege| self.must_write(relation, *privilege))?;
+        wanted.iter().try_for_each(|privilege| self.must(relation, *privilege))?;
+        // Where policies hold an INSERT is planned as one of rows that are looked at.
+        self.must_be_above_policies(relation, "this INSERT, which was prepared before they held, is")?;
         match behind {
             Behind::Table(table) => {
                 let checks = rules::checks(&*self.planner.get()?, relation)?;
@@ -351,18 +345,6 @@ impl Rights {
             }
             // Refused as what they are when they are written to.
             Behind::Numbered(_) | Behind::View { .. } | Behind::External(_) | Behind::Foreign { .. } => Ok(write),
-        }
-    }
-
-    /// Writing needs the privilege, and to be above the policies of rows: these say what is read, not what is written.
-    pub fn must_write(&self, relation: &Relation, privilege: Privilege) -> Result<()> {
-        self.must(relation, privilege)?;
-        match self.sees_all_rows(relation) {
-            true => Ok(()),
-            false => {
-                let message = format!("new row violates row-level security policy for table \"{}\"", relation.name);
-                Err(Error::new(Kind::Denied, message).hint("policies let roles read rows; its owner writes them"))
-            }
         }
     }
 }

@@ -29,6 +29,7 @@ use crate::engine::opaque::Opaque;
 use crate::engine::rights::Rights;
 use crate::engine::row_changes::RowChange;
 use crate::engine::settings::Settings;
+use crate::engine::shares::Part;
 use crate::engine::sight::Sight;
 use crate::engine::spare::Spare;
 use crate::engine::statement::{Own, Parsed};
@@ -61,6 +62,8 @@ pub struct Inside {
     pub(super) prepared: Mutex<BTreeMap<String, Prepared>>,
     pub(super) temporary: Mutex<Temporary>,
     _place: Place,
+    /// What it has of its role's share of the server.
+    pub(super) part: Part,
     /// Its place among those that others see; `None`: there is no client behind it.
     pub(super) entered: Mutex<Option<Entered>>,
     /// The text that was parsed last: what a statement that is prepared next was written in.
@@ -142,7 +145,9 @@ impl Prepared {
 impl Session {
     pub(super) fn new(engine: Arc<Engine>, role: &Role) -> Result<Self> {
         let place = Place::take(&engine.connected, role)?;
-        let state = SessionStateBuilder::new_from_existing(engine.base.clone()).build();
+        let part = Part::new(&engine.shares, role, engine.base.runtime_env());
+        let runtime = part.runtime(engine.base.runtime_env());
+        let state = SessionStateBuilder::new_from_existing(engine.base.clone()).with_runtime_env(runtime).build();
         let name: Arc<str> = Arc::from(role.name.as_str());
         let identity = Identity {
             session: Arc::clone(&name),
@@ -163,6 +168,7 @@ impl Session {
             prepared: Mutex::default(),
             temporary: Mutex::default(),
             _place: place,
+            part,
             entered: Mutex::default(),
             text: Mutex::new(Arc::from("")),
         };
@@ -186,7 +192,9 @@ impl Session {
         let mut config = shared.read().config().clone();
         // Not the same options in memory: a spare state that comes back late is one that looks elsewhere.
         let _ = config.options_mut();
-        *shared.write() = SessionStateBuilder::new_from_existing(state).with_config(config).build();
+        let runtime = self.part.runtime(state.runtime_env());
+        let state = SessionStateBuilder::new_from_existing(state).with_config(config).with_runtime_env(runtime);
+        *shared.write() = state.build();
         pg_functions::register_settings(&self.context, &self.settings);
         self.spare.forget();
     }
@@ -249,7 +257,8 @@ impl Session {
         let headings = headings(&mut sql);
         let store = self.store();
         let generation = store.generation();
-        let (plan, parameters, columns) = self.plan((*sql).clone(), parameter_types.to_vec(), &Run::new().0).await?;
+        let (plan, parameters, columns) =
+            self.plan((*sql).clone(), parameter_types.to_vec(), change.as_ref(), &Run::new().0).await?;
         let columns = columns.map(|columns| headings.over(columns));
         let columns = match &change {
             Some(change) => change.returned(columns),
@@ -295,9 +304,13 @@ impl Session {
         &self,
         sql: Sql,
         declared: Vec<Option<DataType>>,
+        change: Option<&RowChange>,
         run: &Run,
     ) -> Result<(LogicalPlan, Vec<DataType>, Option<SchemaRef>)> {
-        let ((state, home), rights) = (self.spare_state(), self.rights()?);
+        let ((state, home), mut rights) = (self.spare_state(), self.rights()?);
+        if let Some(change) = change {
+            rights = rights.changing(change.reads_for());
+        }
         let planning = async move {
             let (plan, parameters) = parameters::plan(&state, sql, &declared).await?;
             let plan = pg_catalog::shown(rights.checked(plan)?, &state)?;
@@ -305,7 +318,7 @@ impl Session {
             home.take_back(state);
             Ok((plan, parameters, columns))
         };
-        let planned = self.on_work_threads(run, |_| planning).await;
+        let planned = self.on_quick_threads(run, planning).await;
         planned.map_err(|error| with_suggestion(error, self, &self.context.state()))
     }
 
@@ -392,7 +405,7 @@ impl Session {
             return Ok(plan);
         }
         let declared = prepared.parameters().iter().cloned().map(Some).collect();
-        let (plan, _, columns) = self.plan(planned.sql.clone(), declared, run).await?;
+        let (plan, _, columns) = self.plan(planned.sql.clone(), declared, planned.change.as_ref(), run).await?;
         let columns = match &planned.change {
             Some(change) => change.returned(columns),
             None => columns,
@@ -416,7 +429,7 @@ impl Session {
         self.may_write("INSERT")?;
         definitions::check_insert(self, &write.table_name)?;
         let (state, into) = (self.context.state(), write.table_name.clone());
-        let count = self.on_work_threads(run, |cancel| async move {
+        let count = self.in_turn(run, |cancel| async move {
             let mut stream = Self::stream(state, LogicalPlan::Dml(write), &cancel).await?;
             let mut count = 0;
             while let Some(batch) = stream.next().await {

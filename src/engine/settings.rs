@@ -10,7 +10,7 @@ use datafusion::common::config::ConfigField;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 
-use crate::engine::temporary;
+use crate::engine::{sizes, temporary};
 use crate::error::{Error, Kind, Result};
 
 /// A setting and what it is at the start of a session.
@@ -65,6 +65,7 @@ const SETTINGS: &[Setting] = &[
     setting("max_identifier_length", "63", Access::Fact),
     setting("max_index_keys", "32", Access::Fact),
     setting("password_encryption", "scram-sha-256", Access::Fact),
+    setting("query_memory_limit", "0", Access::Free),
     setting("role", "none", Access::Fact),
     setting("row_security", "on", Access::Free),
     setting("scram_iterations", "4096", Access::Fact),
@@ -291,6 +292,11 @@ impl Settings {
         let value = self.get("statement_timeout")?;
         duration(&value).ok().filter(|timeout| !timeout.is_zero())
     }
+
+    /// Bytes that a statement may hold; 0: no limit.
+    pub fn query_memory_limit(&self) -> usize {
+        self.get("query_memory_limit").and_then(|value| sizes::bytes(&value)).unwrap_or(0)
+    }
 }
 
 /// When a setting can be changed, in Postgres' words.
@@ -323,6 +329,11 @@ fn checked(name: &str, value: &str, context: &SessionContext) -> Result<String> 
             duration(value)?;
             Ok(value.to_owned())
         }
+        "query_memory_limit" => match sizes::bytes(value) {
+            Some(0 | sizes::LEAST..) => Ok(value.to_owned()),
+            Some(_) => Err(sizes::too_small(value)),
+            None => Err(sizes::not_a_size(value)),
+        },
         "default_transaction_read_only" | "transaction_read_only" => match value.to_ascii_lowercase().as_str() {
             "off" | "false" | "no" | "0" | "f" | "n" => Ok("off".to_owned()),
             _ if is_on(value) => Ok("on".to_owned()),
@@ -416,6 +427,10 @@ mod tests {
         settings.reset_all(&context).unwrap();
         assert_eq!(settings.get("application_name").as_deref(), Some(""));
         assert_eq!(settings.get("session_authorization").as_deref(), Some("ann"));
+        settings.set("query_memory_limit", Some("1GB"), &context).unwrap();
+        assert_eq!(settings.query_memory_limit(), 1 << 30);
+        assert!(settings.set("query_memory_limit", Some("1 horse"), &context).is_err());
+        assert!(settings.set("query_memory_limit", Some("1kB"), &context).is_err());
     }
 
     #[test]

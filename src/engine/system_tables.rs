@@ -19,7 +19,8 @@ use crate::engine::sources::Source;
 use crate::error::Result;
 use crate::models::{ALGORITHMS, declared_options};
 use crate::storage::{
-    Access, ForeignServer, ForeignServers, KeptOptions, ModelRow, ModelVersion, Relation, RelationKind, RoleId, Store,
+    Access, ForeignServer, ForeignServers, KeptOptions, ModelRow, ModelVersion, Relation, RelationKind, Role, RoleId,
+    Store,
 };
 
 /// What the tables are made of, at one moment.
@@ -68,8 +69,17 @@ enum Cell {
 type Line = Vec<Value>;
 
 /// Every system table. The schema provider and the manual read this list.
-pub const SYSTEM_TABLES: &[&SystemTable] =
-    &[&MODELS, &MODEL_VERSIONS, &MODEL_OPTIONS, &MODEL_FEATURES, &MODEL_METRICS, &TRAINING_INFO, &SERVERS, &TABLES];
+pub const SYSTEM_TABLES: &[&SystemTable] = &[
+    &MODELS,
+    &MODEL_VERSIONS,
+    &MODEL_OPTIONS,
+    &MODEL_FEATURES,
+    &MODEL_METRICS,
+    &TRAINING_INFO,
+    &SERVERS,
+    &TABLES,
+    &ROLE_LIMITS,
+];
 
 pub const MODELS: SystemTable = SystemTable {
     name: "models",
@@ -370,6 +380,25 @@ fn status(version: &ModelVersion) -> String {
 fn array(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
+
+const ROLE_LIMITS: SystemTable = SystemTable {
+    name: "role_limits",
+    doc: "One row a role that may log in: how many sessions it may have, how many of their statements run at once, and the \
+          bytes that they may hold. NULL is no limit; superusers have none.",
+    columns: &[
+        ("role_name", Cell::Text),
+        ("connection_limit", Cell::Whole),
+        ("statement_limit", Cell::Whole),
+        ("memory_limit", Cell::Whole),
+    ],
+    lines: |Shown { access, .. }| {
+        let line = |role: &Role| {
+            let Role { name, connection_limit, statement_limit, memory_limit, .. } = role;
+            vec![name.as_str().into(), (*connection_limit).into(), (*statement_limit).into(), (*memory_limit).into()]
+        };
+        access.roles().filter(|role| role.login).map(line).collect()
+    },
+};
 
 /// A fact as text, without the quotes of JSON.
 pub fn text_of(value: &Value) -> String {

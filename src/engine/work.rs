@@ -3,24 +3,29 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::config::{ConfigNonZeroUsize, ConfigOptions};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use futures::StreamExt;
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::again::{self, Made};
 use crate::engine::session::ready;
+use crate::engine::shares::is_light;
 use crate::engine::stoppable::stoppable;
-use crate::engine::{Rows, Run, Session};
+use crate::engine::{Rows, Run, Session, runtimes};
 use crate::error::{Error, Kind, Result};
 use crate::foreign::consistent;
+use crate::functions::asked_model;
 
 impl Session {
     /// Starts a query on the engine's threads; its rows come as they are made.
@@ -34,47 +39,48 @@ impl Session {
         if let Some(answer) = answer {
             return Ok(ready(answer));
         }
+        let turn = if is_light(&plan)? { None } else { self.turn(run).await? };
         let (mut state, home) = self.spare_state();
         let cancel = run.cancel.child_token();
         let (send, batches) = mpsc::channel(2);
-        let (started, start) = tokio::sync::oneshot::channel();
+        let (started, start) = oneshot::channel();
         let stop = cancel.clone();
-        self.engine.work()?.spawn(async move {
-            let opened = tokio::select! {
+        let work = self.engine.work()?.clone();
+        self.engine.quick()?.spawn(async move {
+            let ready = tokio::select! {
                 biased;
                 () = stop.cancelled() => Err(Error::cancelled()),
-                opened = async {
+                ready = async {
                     let kept = again.as_ref().map(|again| (again, home.options()));
-                    let opened = Self::open(&mut state, plan, kept, &stop).await;
+                    let ready = Ready::made(&mut state, plan, kept).await;
                     home.take_back(state);
-                    opened
-                } => opened,
+                    ready
+                } => ready,
             };
-            let mut stream = match opened {
-                Ok(stream) => stream,
+            let ready = match ready {
+                Ok(ready) => ready,
                 Err(error) => {
                     let _ = started.send(Err(error));
                     return;
                 }
             };
-            if started.send(Ok(stream.schema())).is_err() {
-                return;
-            }
-            loop {
-                let batch = tokio::select! {
-                    biased;
-                    () = stop.cancelled() => Some(Err(Error::cancelled())),
-                    batch = stream.next() => batch.map(|batch| batch.map_err(Error::from)),
-                };
-                let Some(batch) = batch else { return };
-                let failed = batch.is_err();
-                if send.send(batch).await.is_err() || failed {
-                    return;
-                }
+            match ready.small {
+                true => ready.run(stop, started, send).await,
+                false => drop(work.spawn(ready.run(stop, started, send))),
             }
         });
         let schema = start.await.map_err(|_| Error::internal("the query's task ended before it began"))??;
-        Ok(Rows::running(schema, batches, cancel.drop_guard()))
+        Ok(Rows::running(schema, batches, (cancel.drop_guard(), turn)))
+    }
+
+    /// Runs `work` as [`Self::on_work_threads`] does, once it is this statement's turn.
+    pub(super) async fn in_turn<T, F>(&self, run: &Run, work: impl FnOnce(CancellationToken) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let _turn = self.turn(run).await?;
+        self.on_work_threads(run, work).await
     }
 
     /// Runs `work` on the engine's threads until it ends, or the run is cancelled, or nobody waits any more; it is given the
@@ -85,16 +91,17 @@ impl Session {
         F: Future<Output = Result<T>> + Send + 'static,
     {
         let cancel = run.cancel.child_token();
-        let _stop = cancel.clone().drop_guard();
         let work = work(cancel.clone());
-        let task = self.engine.work()?.spawn(async move {
-            tokio::select! {
-                biased;
-                () = cancel.cancelled() => Err(Error::cancelled()),
-                done = work => done,
-            }
-        });
-        task.await.map_err(|error| Error::internal(format!("the work panicked: {error}")))?
+        on(self.engine.work()?, cancel, work).await
+    }
+
+    /// The same of what is done soon, as planning is.
+    pub(super) async fn on_quick_threads<T, F>(&self, run: &Run, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        on(self.engine.quick()?, run.cancel.child_token(), work).await
     }
 
     /// The rows of a plan as one stream, to be read on the engine's threads.
@@ -103,15 +110,24 @@ impl Session {
         plan: LogicalPlan,
         cancel: &CancellationToken,
     ) -> Result<SendableRecordBatchStream> {
-        Self::open(&mut state, plan, None, cancel).await
+        Ready::made(&mut state, plan, None).await?.start(cancel)
     }
+}
 
-    async fn open(
+/// A plan that can be run.
+struct Ready {
+    physical: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    /// It is done before it is in anybody's way.
+    small: bool,
+}
+
+impl Ready {
+    async fn made(
         state: &mut SessionState,
         plan: LogicalPlan,
         again: Option<(&again::Run, &Arc<ConfigOptions>)>,
-        cancel: &CancellationToken,
-    ) -> Result<SendableRecordBatchStream> {
+    ) -> Result<Self> {
         let made = match again {
             Some((again, options)) => again.made(state, plan, options)?,
             None => Made::new(state.optimize(&plan)?)?,
@@ -120,6 +136,7 @@ impl Session {
         if state.config().options().execution.batch_size != rows {
             state.config_mut().options_mut().execution.batch_size = rows;
         }
+        let asks = asks_models(&made.optimized)?;
         let physical = match made.physical()? {
             Some(physical) => physical,
             None => {
@@ -131,9 +148,73 @@ impl Session {
                 physical
             }
         };
-        let context = task_context(state);
-        Ok(execute_stream(stoppable(physical, cancel, &state.runtime_env().memory_pool)?, context)?)
+        let small = runtimes::is_small(&physical, asks);
+        Ok(Self { physical, context: task_context(state), small })
     }
+
+    fn start(self, cancel: &CancellationToken) -> Result<SendableRecordBatchStream> {
+        let physical = stoppable(self.physical, cancel, &self.context.runtime_env().memory_pool)?;
+        Ok(execute_stream(physical, self.context)?)
+    }
+
+    /// Sends the columns, then the rows.
+    async fn run(
+        self,
+        stop: CancellationToken,
+        started: oneshot::Sender<Result<SchemaRef>>,
+        send: mpsc::Sender<Result<RecordBatch>>,
+    ) {
+        let mut stream = match self.start(&stop) {
+            Ok(stream) => stream,
+            Err(error) => {
+                let _ = started.send(Err(error));
+                return;
+            }
+        };
+        if started.send(Ok(stream.schema())).is_err() {
+            return;
+        }
+        loop {
+            let batch = tokio::select! {
+                biased;
+                () = stop.cancelled() => Some(Err(Error::cancelled())),
+                batch = stream.next() => batch.map(|batch| batch.map_err(Error::from)),
+            };
+            let Some(batch) = batch else { return };
+            let failed = batch.is_err();
+            if send.send(batch).await.is_err() || failed {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether a plan asks a model, which may take long for each row.
+fn asks_models(plan: &LogicalPlan) -> Result<bool> {
+    let mut asks = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            asks |= expr.exists(|expr| Ok(asked_model(expr)?.is_some()))?;
+            Ok(if asks { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })
+    })?;
+    Ok(asks)
+}
+
+async fn on<T, F>(threads: &Handle, cancel: CancellationToken, work: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    let _stop = cancel.clone().drop_guard();
+    let task = threads.spawn(async move {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Error::cancelled()),
+            done = work => done,
+        }
+    });
+    task.await.map_err(|error| Error::internal(format!("the work panicked: {error}")))?
 }
 
 /// What a running plan has to know of its session. The functions that it calls are in it: none is looked up by name.

@@ -34,6 +34,10 @@ pub struct Role {
     pub inherit: bool,
     pub bypass_rls: bool,
     pub connection_limit: Option<u32>,
+    /// How many statements of all its sessions run at once.
+    pub statement_limit: Option<u32>,
+    /// Bytes that all its sessions may hold.
+    pub memory_limit: Option<u64>,
     pub verifier: Option<Verifier>,
     /// When its password ends: microseconds since 1970, UTC.
     pub valid_until: Option<i64>,
@@ -174,16 +178,47 @@ pub enum DefaultOn {
     Models,
 }
 
-/// Which rows of a table the others see.
+/// Which rows of a table the others see and write.
 #[derive(Debug, Clone)]
 pub struct Policy {
     pub name: String,
+    pub command: PolicyCommand,
     /// Rows must satisfy all restrictive policies, and one of the others.
     pub restrictive: bool,
     /// Whom it is for; [`RoleId::PUBLIC`]: everybody.
     pub roles: Vec<RoleId>,
-    /// A condition on the row, as SQL.
-    pub using: String,
+    /// A condition on rows that are there, as SQL.
+    pub using: Option<String>,
+    /// A condition on rows as they are written.
+    pub check: Option<String>,
+}
+
+/// What a policy is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyCommand {
+    All,
+    Select,
+    Insert,
+    Update,
+    Delete,
+}
+
+impl PolicyCommand {
+    const EACH: [(Self, &str); 5] = [
+        (Self::All, "ALL"),
+        (Self::Select, "SELECT"),
+        (Self::Insert, "INSERT"),
+        (Self::Update, "UPDATE"),
+        (Self::Delete, "DELETE"),
+    ];
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::EACH.iter().find(|(_, known)| known.eq_ignore_ascii_case(word)).map(|(command, _)| *command)
+    }
+
+    pub fn word(self) -> &'static str {
+        Self::EACH.iter().find(|(command, _)| *command == self).map_or("", |(_, word)| word)
+    }
 }
 
 /// All of it, as one commit left it.
@@ -271,7 +306,8 @@ impl Access {
         let mut access =
             Self { mock_key: db.query_row("SELECT mock_key FROM login", [], |row| row.get(0))?, ..Self::default() };
         let mut query = db.prepare(
-            "SELECT id, name, superuser, login, create_role, inherit, bypass_rls, connection_limit, verifier, valid_until
+            "SELECT id, name, superuser, login, create_role, inherit, bypass_rls, connection_limit, verifier, valid_until,
+                    statement_limit, memory_limit
              FROM roles",
         )?;
         let mut rows = query.query([])?;
@@ -287,6 +323,8 @@ impl Access {
                 connection_limit: row.get(7)?,
                 verifier: row.get::<_, Option<String>>(8)?.map(Verifier),
                 valid_until: row.get(9)?,
+                statement_limit: row.get(10)?,
+                memory_limit: row.get::<_, Option<i64>>(11)?.map(i64::cast_unsigned),
             };
             access.roles.insert(role.id, role);
         }
@@ -313,16 +351,21 @@ impl Access {
             };
             access.grants.entry(object).or_default().push(grant);
         }
-        let mut query =
-            db.prepare("SELECT relation_id, name, restrictive, roles, using_sql FROM policies ORDER BY 1, 2")?;
+        let mut query = db.prepare(
+            "SELECT relation_id, name, restrictive, roles, using_sql, check_sql, command FROM policies ORDER BY 1, 2",
+        )?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             let roles: Vec<i64> = serde_json::from_str(&row.get::<_, String>(3)?)?;
+            let command: String = row.get(6)?;
             let policy = Policy {
                 name: row.get(1)?,
+                command: PolicyCommand::parse(&command)
+                    .ok_or_else(|| Error::corrupt(format!("the catalog has a policy for {command}")))?,
                 restrictive: row.get(2)?,
                 roles: roles.into_iter().map(RoleId).collect(),
                 using: row.get(4)?,
+                check: row.get(5)?,
             };
             access.policies.entry(row.get(0)?).or_default().push(policy);
         }

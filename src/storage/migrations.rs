@@ -146,4 +146,24 @@ pub(super) const MIGRATIONS: &[&str] = &[
     "
     ALTER TABLE table_files ADD COLUMN partition TEXT; -- JSON: texts or null, a column that the table is partitioned by each
 ",
+    "
+    CREATE TABLE policies_for_commands (
+        relation_id INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        command TEXT NOT NULL,                  -- ALL, SELECT, INSERT, UPDATE, DELETE
+        restrictive INTEGER NOT NULL,
+        roles TEXT NOT NULL,                    -- JSON: numbers, 0 for PUBLIC
+        using_sql TEXT,
+        check_sql TEXT,
+        PRIMARY KEY (relation_id, name)
+    ) STRICT;
+    INSERT INTO policies_for_commands           -- until here policies were about reading, whatever they said
+        SELECT relation_id, name, 'SELECT', restrictive, roles, using_sql, NULL FROM policies;
+    DROP TABLE policies;
+    ALTER TABLE policies_for_commands RENAME TO policies;
+",
+    "
+    ALTER TABLE roles ADD COLUMN statement_limit INTEGER;   -- that run at once; NULL: none
+    ALTER TABLE roles ADD COLUMN memory_limit INTEGER;      -- bytes; NULL: none
+",
 ];

@@ -38,7 +38,8 @@ mod writer;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use access::{
-    Access, DefaultGrant, DefaultOn, Grant, Membership, Object, Policy, Privilege, Role, RoleId, Verifier,
+    Access, DefaultGrant, DefaultOn, Grant, Membership, Object, Policy, PolicyCommand, Privilege, Role, RoleId,
+    Verifier,
 };
 pub use changes::{Change, ChangedRows, Definition, Replaces};
 pub use delta_read::DeltaTable;

@@ -20,6 +20,8 @@ pub struct RoleChange {
     pub bypass_rls: Option<bool>,
     /// `Some(None)`: no limit any more.
     pub connection_limit: Option<Option<u32>>,
+    pub statement_limit: Option<Option<u32>>,
+    pub memory_limit: Option<Option<u64>>,
     pub verifier: Option<Option<Verifier>>,
     pub valid_until: Option<Option<i64>>,
 }
@@ -209,18 +211,27 @@ impl Store {
         })
     }
 
-    pub fn create_policy(&self, relation: i64, policy: &Policy) -> Result<()> {
-        let policy = policy.clone();
+    /// A new policy, or one in the place of that which is called `replaced`.
+    pub fn put_policy(&self, relation: i64, policy: &Policy, replaced: Option<&str>) -> Result<()> {
+        let (policy, replaced) = (policy.clone(), replaced.map(str::to_owned));
         self.commit(move |writing| {
             writing.must_have(Object::Relation(relation))?;
-            if writing.state.access.policies(relation).iter().any(|there| there.name == policy.name) {
+            if let Some(replaced) = &replaced {
+                let sql = "DELETE FROM policies WHERE relation_id = ?1 AND name = ?2";
+                if writing.db.execute(sql, params![relation, replaced])? == 0 {
+                    return Err(conflict());
+                }
+            }
+            let others = writing.state.access.policies(relation).iter();
+            let mut others = others.filter(|there| Some(&there.name) != replaced.as_ref());
+            if others.any(|there| there.name == policy.name) {
                 return Err(Error::new(Kind::ObjectExists, format!("policy \"{}\" already exists", policy.name)));
             }
-            let roles: Vec<i64> = policy.roles.iter().map(|role| role.0).collect();
-            let sql =
-                "INSERT INTO policies (relation_id, name, restrictive, roles, using_sql) VALUES (?1, ?2, ?3, ?4, ?5)";
-            let roles = serde_json::to_string(&roles)?;
-            writing.db.execute(sql, params![relation, policy.name, policy.restrictive, roles, policy.using])?;
+            let Policy { name, command, restrictive, roles, using, check } = &policy;
+            let roles = serde_json::to_string(&roles.iter().map(|role| role.0).collect::<Vec<_>>())?;
+            let sql = "INSERT INTO policies (relation_id, name, command, restrictive, roles, using_sql, check_sql)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+            writing.db.execute(sql, params![relation, name, command.word(), restrictive, roles, using, check])?;
             Ok(((), vec![Touched::Access]))
         })
     }
@@ -292,6 +303,12 @@ fn write_role(db: &Connection, role: RoleId, change: &RoleChange) -> Result<()> 
     }
     if let Some(limit) = &change.connection_limit {
         set("connection_limit", limit)?;
+    }
+    if let Some(limit) = &change.statement_limit {
+        set("statement_limit", limit)?;
+    }
+    if let Some(limit) = &change.memory_limit {
+        set("memory_limit", &limit.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)))?;
     }
     if let Some(verifier) = &change.verifier {
         set("verifier", &verifier.as_ref().map(|verifier| &verifier.0))?;

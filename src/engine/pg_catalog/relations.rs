@@ -12,7 +12,7 @@ use crate::engine::pg_catalog::objects::{
     CLASS_OF_FUNCTIONS, CLASS_OF_RELATIONS, CLASS_OF_TYPES, Object, Objects, role_number,
 };
 use crate::engine::pg_catalog::relation::{Cell, Row, SystemRelation, row};
-use crate::engine::pg_catalog::{acl, foreign, types};
+use crate::engine::pg_catalog::{acl, foreign, roles, types};
 use crate::engine::temporary;
 use crate::storage::RoleId;
 
@@ -30,6 +30,7 @@ pub const RELATIONS: &[SystemRelation] = &[
     foreign::PG_FOREIGN_TABLE,
     foreign::PG_USER_MAPPING,
     foreign::PG_USER_MAPPINGS,
+    roles::PG_POLICY,
     PG_TABLES,
     PG_VIEWS,
     PG_MATVIEWS,

@@ -12,9 +12,10 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 
 use crate::engine::activity::{Activity, ActivityTable};
-use crate::engine::pg_catalog::objects::role_number;
+use crate::engine::pg_catalog::objects::{Object, role_number};
+use crate::engine::pg_catalog::relation::{Cell, SystemRelation, row};
 use crate::error::Result;
-use crate::storage::{Access, Role, RoleId, Store};
+use crate::storage::{Access, Policy, PolicyCommand, Role, RoleId, Store};
 
 /// A table: its name, and its columns as they are now.
 type Table = (&'static str, fn(&Store) -> Result<Vec<(&'static str, ArrayRef)>>);
@@ -134,25 +135,62 @@ fn policies(store: &Store) -> Result<Vec<(&'static str, ArrayRef)>> {
     }
     let names = |access: &Access, roles: &[RoleId]| roles.iter().map(|role| access.name(*role).to_owned()).collect();
     let kinds = all.iter().map(|(_, _, policy)| if policy.restrictive { "RESTRICTIVE" } else { "PERMISSIVE" });
-    let nothing: Vec<Option<&str>> = vec![None; all.len()];
     Ok(vec![
         ("schemaname", texts(all.iter().map(|(schema, _, _)| schema.as_str()))),
         ("tablename", texts(all.iter().map(|(_, table, _)| table.as_str()))),
         ("policyname", texts(all.iter().map(|(_, _, policy)| policy.name.as_str()))),
         ("permissive", texts(kinds)),
         ("roles", lists(all.iter().map(|(_, _, policy)| Some(names(&access, &policy.roles))))),
-        ("cmd", texts(all.iter().map(|_| "SELECT"))),
-        ("qual", texts(all.iter().map(|(_, _, policy)| policy.using.as_str()))),
-        ("with_check", Arc::new(StringArray::from(nothing))),
+        ("cmd", texts(all.iter().map(|(_, _, policy)| policy.command.word()))),
+        ("qual", maybe(all.iter().map(|(_, _, policy)| policy.using.as_deref()))),
+        ("with_check", maybe(all.iter().map(|(_, _, policy)| policy.check.as_deref()))),
     ])
 }
+
+pub const PG_POLICY: SystemRelation = SystemRelation {
+    name: "pg_policy",
+    columns: &[
+        ("oid", Cell::Oid),
+        ("polname", Cell::Name),
+        ("polrelid", Cell::Oid),
+        ("polcmd", Cell::Char),
+        ("polpermissive", Cell::Bool),
+        ("polroles", Cell::Oids),
+        ("polqual", Cell::Text),
+        ("polwithcheck", Cell::Text),
+    ],
+    rows: |objects| {
+        let of = |object: &Object| {
+            let policies = object.id.map_or(&[][..], |id| objects.access.policies(id));
+            let row = |policy: &Policy| {
+                let letter = match policy.command {
+                    PolicyCommand::All => "*",
+                    PolicyCommand::Select => "r",
+                    PolicyCommand::Insert => "a",
+                    PolicyCommand::Update => "w",
+                    PolicyCommand::Delete => "d",
+                };
+                let name = policy.name.as_str();
+                let roles: Vec<i32> = policy.roles.iter().map(|role| role_number(*role)).collect();
+                let (using, check) = (policy.using.as_deref(), policy.check.as_deref());
+                row![object.number_of(name), name, object.oid, letter, !policy.restrictive, roles, using, check]
+            };
+            policies.iter().map(row).collect::<Vec<_>>()
+        };
+        objects.relations.iter().flat_map(of).collect()
+    },
+};
 
 fn oids(roles: impl Iterator<Item = RoleId>) -> ArrayRef {
     Arc::new(roles.map(role_number).collect::<Int32Array>())
 }
 
 fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
-    Arc::new(values.map(Some).collect::<StringArray>())
+    maybe(values.map(Some))
+}
+
+fn maybe<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
+    Arc::new(values.collect::<StringArray>())
 }
 
 fn flags(values: impl Iterator<Item = bool>) -> ArrayRef {

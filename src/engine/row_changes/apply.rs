@@ -17,10 +17,12 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::{Action, RowChange, What, current, read_by};
+use crate::engine::policies::{Demand, RowPolicies};
 use crate::engine::{Answer, Rows, Run, Session, rules};
 use crate::error::{Error, Kind, Result};
 use crate::storage::{
-    Change, ChangedRows, DataFile, LakeTable, ROW_BITS, Relation, RelationKind, Replaces, Store, TableId, TableWriter,
+    Change, ChangedRows, DataFile, LakeTable, PolicyCommand, ROW_BITS, Relation, RelationKind, Replaces, Store,
+    TableId, TableWriter,
 };
 
 /// What a change has come to.
@@ -44,10 +46,11 @@ impl Session {
             None => current(&store, change)?,
         };
         let state = self.context.state();
+        let policies = RowPolicies::of(self.rights()?, &relation);
         let (spec, word) = (change.clone(), change.word());
         let outcome = self
-            .on_work_threads(run, |cancel| async move {
-                let job = Job { store, relation, state, cancel };
+            .in_turn(run, |cancel| async move {
+                let job = Job { store, relation, policies, state, cancel };
                 match spec.what {
                     What::Insert => job.insert(&spec, plan).await,
                     _ => job.rewrite(&spec, plan).await,
@@ -72,6 +75,8 @@ struct Job {
     store: Arc<Store>,
     /// The state that is changed.
     relation: Relation,
+    /// Those that its rows must satisfy.
+    policies: Option<RowPolicies>,
     state: SessionState,
     cancel: CancellationToken,
 }
@@ -89,7 +94,9 @@ impl Job {
         let mut returned = Vec::new();
         while let Some(batch) = rows.next().await {
             let batch = batch?;
-            writer.write(&part(&batch, 0..n, &columns)?)?;
+            let rows = part(&batch, 0..n, &columns)?;
+            self.demand(&rows, self.of_inserted(spec)).await?;
+            writer.write(&rows)?;
             if spec.returning.is_none() {
                 continue;
             }
@@ -126,14 +133,16 @@ impl Job {
         let mut files = Vec::new();
         for (at, file) in self.relation.files.iter().enumerate() {
             if patch.touches(at) {
-                self.write_anew(at, file, &patch, &mut writer).await?;
+                self.write_anew(at, file, &patch, spec, &mut writer).await?;
                 files.push(file.clone());
             }
         }
         let n_added = added.as_ref().map_or(0, RecordBatch::num_rows) as u64;
         if let Some(added) = &added {
             let columns = &self.relation.columns;
-            writer.write(&part(added, 2..2 + columns.fields().len(), columns)?)?;
+            let added = part(added, 2..2 + columns.fields().len(), columns)?;
+            self.demand(&added, self.of_inserted(spec)).await?;
+            writer.write(&added)?;
         }
         let rows = ChangedRows { inserted: n_added, ..patch.counted };
         self.commit(spec, Replaces::Files(files), rows, writer)?;
@@ -146,7 +155,14 @@ impl Job {
         Ok(Outcome { rows, returned: returned.transpose()? })
     }
 
-    async fn write_anew(&self, at: usize, file: &DataFile, patch: &Patch, writer: &mut TableWriter) -> Result<()> {
+    async fn write_anew(
+        &self,
+        at: usize,
+        file: &DataFile,
+        patch: &Patch,
+        spec: &RowChange,
+        writer: &mut TableWriter,
+    ) -> Result<()> {
         let alone = Relation { files: Arc::from([file.clone()]), ..self.relation.clone() };
         let table = LakeTable::new(Arc::clone(&self.store), alone)?;
         let context = self.state.task_ctx();
@@ -156,9 +172,39 @@ impl Job {
             if self.cancel.is_cancelled() {
                 return Err(Error::cancelled());
             }
-            let n = batch.num_rows() as i64;
-            writer.write(&patch.apply(&batch, next)?)?;
-            next += n;
+            let patched = patch.apply(&batch, next)?;
+            if self.policies.is_some() {
+                self.hold(&batch, &patched, spec).await?;
+            }
+            next += batch.num_rows() as i64;
+            writer.write(&patched.left()?)?;
+        }
+        Ok(())
+    }
+
+    /// Holds changed rows to the policies. UPDATE and DELETE have found only rows that they may change.
+    async fn hold(&self, before: &RecordBatch, after: &Patched, spec: &RowChange) -> Result<()> {
+        use Demand::{New, There};
+        use PolicyCommand::{Delete, Select, Update};
+        if let What::Merge = spec.what {
+            self.demand(&after.those(Fate::Deleted, before)?, &[There(Delete)]).await?;
+            self.demand(&after.those(Fate::Updated, before)?, &[There(Update)]).await?;
+        }
+        self.demand(&after.those(Fate::Updated, &after.rows)?, &[New(Update), New(Select)]).await
+    }
+
+    /// Rows that are returned are read.
+    fn of_inserted(&self, spec: &RowChange) -> &'static [Demand] {
+        match spec.returning {
+            Some(_) => &[Demand::New(PolicyCommand::Insert), Demand::New(PolicyCommand::Select)],
+            None => &[Demand::New(PolicyCommand::Insert)],
+        }
+    }
+
+    async fn demand(&self, rows: &RecordBatch, demands: &[Demand]) -> Result<()> {
+        let Some(policies) = &self.policies else { return Ok(()) };
+        for demand in demands {
+            policies.check(&self.state, rows, *demand, &self.cancel).await?;
         }
         Ok(())
     }
@@ -245,21 +291,22 @@ impl Patch {
         self.files.contains(&file)
     }
 
-    /// The batch, whose first row has the number `first`, as it is after the change.
-    fn apply(&self, batch: &RecordBatch, first: i64) -> Result<RecordBatch> {
+    /// The batch, whose first row has the number `first`, and what becomes of its rows.
+    fn apply(&self, batch: &RecordBatch, first: i64) -> Result<Patched> {
         let n = batch.num_rows();
         let from = self.rows.partition_point(|row| *row < first);
         let to = self.rows.partition_point(|row| *row < first + n as i64);
+        let mut fates = vec![Fate::Stays; n];
         if from == to {
-            return Ok(batch.clone());
+            return Ok(Patched { rows: batch.clone(), fates });
         }
         // (0, i): the old row i; (1, i): the new values of the change i.
         let mut places: Vec<(usize, usize)> = (0..n).map(|row| (0, row)).collect();
-        let mut stays = vec![true; n];
         for at in from..to {
             let row = (self.rows[at] - first) as usize;
             places[row] = (1, at);
-            stays[row] = !self.deleted.as_ref().is_some_and(|deleted| deleted.value(at));
+            let is_deleted = self.deleted.as_ref().is_some_and(|deleted| deleted.value(at));
+            fates[row] = if is_deleted { Fate::Deleted } else { Fate::Updated };
         }
         let columns = batch.columns().iter().zip(&self.values).map(|(old, new)| match new {
             Some(new) => Ok(interleave(&[old.as_ref(), new.as_ref()], &places)?),
@@ -268,11 +315,38 @@ impl Patch {
         // A new value may be NULL where none may be: the writer says so by the column's name.
         let fields = batch.schema_ref().fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let patched = RecordBatch::try_new(schema, columns.collect::<Result<_>>()?)?;
-        match self.deleted {
-            Some(_) => Ok(filter_record_batch(&patched, &BooleanArray::from(stays))?),
-            None => Ok(patched),
+        Ok(Patched { rows: RecordBatch::try_new(schema, columns.collect::<Result<_>>()?)?, fates })
+    }
+}
+
+/// What a change does with a row that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Stays,
+    Updated,
+    Deleted,
+}
+
+/// Rows with their new values, those too that go.
+struct Patched {
+    rows: RecordBatch,
+    fates: Vec<Fate>,
+}
+
+impl Patched {
+    /// Those of the rows, or of the rows as they were, that have this fate.
+    fn those(&self, fate: Fate, of: &RecordBatch) -> Result<RecordBatch> {
+        let wanted: BooleanArray = self.fates.iter().map(|of| Some(*of == fate)).collect();
+        Ok(filter_record_batch(of, &wanted)?)
+    }
+
+    /// What is left after the change.
+    fn left(self) -> Result<RecordBatch> {
+        if !self.fates.contains(&Fate::Deleted) {
+            return Ok(self.rows);
         }
+        let stays: BooleanArray = self.fates.iter().map(|fate| Some(*fate != Fate::Deleted)).collect();
+        Ok(filter_record_batch(&self.rows, &stays)?)
     }
 }
 

@@ -23,7 +23,7 @@ use datafusion::sql::sqlparser::ast;
 use crate::engine::Session;
 use crate::engine::definitions::the_table;
 use crate::error::{Error, Kind, Result};
-use crate::storage::{Privilege, Relation, Store};
+use crate::storage::{PolicyCommand, Privilege, Relation, Store};
 
 /// What the columns of the query mean. First is the row's number, except in an INSERT; then the action in a MERGE; then the
 /// new values; and at last what is returned.
@@ -78,7 +78,11 @@ impl RowChange {
         let (change, query) = match statement.as_mut() {
             ast::Statement::Delete(delete) => query::delete(session, delete)?,
             ast::Statement::Update(update) => query::update(session, update)?,
-            ast::Statement::Insert(insert) if insert.returning.is_some() || query::reads_values(insert) => {
+            ast::Statement::Insert(insert)
+                if insert.returning.is_some()
+                    || query::reads_values(insert)
+                    || query::has_policies(session, insert)? =>
+            {
                 query::insert(session, insert)?
             }
             ast::Statement::Merge(merge) => merge::query(session, merge)?,
@@ -103,14 +107,20 @@ impl RowChange {
         Some(Arc::new(Schema::new(columns.fields()[from..].to_vec())))
     }
 
-    /// Which rows a role may change is what its policies let it see; what it may make of them they do not say.
     pub(super) fn check_rights(&self, session: &Session) -> Result<()> {
         let relation = current(&session.store(), self)?;
         let rights = session.rights()?;
-        self.privileges().iter().try_for_each(|privilege| match privilege {
-            Privilege::Delete => rights.must(&relation, *privilege),
-            _ => rights.must_write(&relation, *privilege),
-        })
+        self.privileges().iter().try_for_each(|privilege| rights.must(&relation, *privilege))
+    }
+
+    /// What policies must allow of the rows that its query reads. Rows that are seen and may not be changed fail a MERGE,
+    /// which would else take them for missing.
+    pub(super) fn reads_for(&self) -> &'static [PolicyCommand] {
+        match self.what {
+            What::Delete => &[PolicyCommand::Select, PolicyCommand::Delete],
+            What::Update(_) => &[PolicyCommand::Select, PolicyCommand::Update],
+            What::Insert | What::Merge => &[PolicyCommand::Select],
+        }
     }
 
     fn privileges(&self) -> &'static [Privilege] {

@@ -83,14 +83,17 @@ pub(super) fn insert(session: &Session, insert: &mut ast::Insert) -> Result<(Row
     let relation = target(session, name, "insert into")?;
     let alias = insert.table_alias.take().map_or_else(|| quoted(&relation.name), |alias| alias.alias);
     let fields = relation.columns.fields();
-    let given = columns_named(&relation, &insert.columns)?;
+    let mut given = columns_named(&relation, &insert.columns)?;
     if let Some(column) = given_twice(given.iter().copied(), &relation) {
         return Err(Error::new(Kind::DuplicateColumn, format!("column \"{column}\" specified more than once")));
     }
     let mut source = match insert.source.take() {
         Some(source) => *source,
         // DEFAULT VALUES
-        None => return Err(Error::unsupported("INSERT … DEFAULT VALUES RETURNING is not supported")),
+        None => {
+            given.clear();
+            in_query(skeleton()?)
+        }
     };
     if let SetExpr::Values(values) = source.body.as_mut() {
         for row in &mut values.rows {
@@ -154,6 +157,16 @@ pub(super) fn reads_values(insert: &ast::Insert) -> bool {
         }
     }
     insert.on.is_none() && !insert.overwrite && insert.source.visit(&mut Inside(0)).is_break()
+}
+
+/// Whether there are policies for the rows that an INSERT of this session writes.
+pub(super) fn has_policies(session: &Session, insert: &ast::Insert) -> Result<bool> {
+    let TableObject::TableName(name) = &insert.table else { return Ok(false) };
+    match target(session, name, "insert into") {
+        Ok(relation) => Ok(relation.row_security && !session.rights()?.sees_all_rows(&relation)),
+        // What is wrong with it is said where it is planned.
+        Err(_) => Ok(false),
+    }
 }
 
 pub(super) fn change(relation: &Relation, what: What, returning: Option<usize>) -> RowChange {

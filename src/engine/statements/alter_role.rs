@@ -40,7 +40,8 @@ impl statement::Grammar for Grammar {
         "ALTER { ROLE | USER } { name | CURRENT_USER | SESSION_USER } [WITH] option [option …]\n\
          ALTER { ROLE | USER } name RENAME TO new_name\n\
          option: [NO]LOGIN | [NO]SUPERUSER | [NO]CREATEROLE | [NO]INHERIT | [NO]BYPASSRLS\n\
-         \x20      | PASSWORD { 'password' | NULL } | VALID UNTIL 'timestamp' | CONNECTION LIMIT number"
+         \x20      | PASSWORD { 'password' | NULL } | VALID UNTIL 'timestamp' | CONNECTION LIMIT number\n\
+         \x20      | STATEMENT LIMIT number | MEMORY LIMIT 'size'"
     }
 
     fn parse(&self, parser: &mut Parser) -> Result<Option<Arc<dyn Own>>> {

@@ -89,7 +89,7 @@ impl Own for AlterTable {
         shape.validate(session)?;
         let (store, state) = (session.store(), session.context.state());
         let job = Job { store, table, relation, shape };
-        session.on_work_threads(run, |cancel| async move { job.run(&state, &cancel).await }).await?;
+        session.in_turn(run, |cancel| async move { job.run(&state, &cancel).await }).await?;
         session.audit(TAG, &self.table.to_string());
         Ok(Answer::Done(TAG.to_owned()))
     }

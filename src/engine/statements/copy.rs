@@ -196,7 +196,7 @@ impl Own for CopyTo {
             (How::Text(options), Some(file)) => Ok(Answer::CopyToFile(rows, Box::new(options.clone()), file)),
             (How::Data(format), Some(file)) => {
                 let format = *format;
-                let written = session.on_work_threads(run, |_| file.write_rows(format, rows)).await?;
+                let written = session.in_turn(run, |_| file.write_rows(format, rows)).await?;
                 Ok(Answer::Done(format!("COPY {written}")))
             }
             (How::Data(_), None) => Err(Error::internal("a file without a path")),
@@ -222,7 +222,8 @@ impl Own for CopyFrom {
             Error::new(Kind::UnknownTable, format!("relation \"{}\" does not exist", self.table))
                 .hint("a table is created before it is copied into: CREATE TABLE …")
         })?;
-        session.rights()?.must_write(&relation, Privilege::Insert)?;
+        let rights = session.rights()?;
+        rights.must(&relation, Privilege::Insert)?;
         if let Some(from) = self.from.path() {
             session.audit("COPY FROM", from);
         }
@@ -230,6 +231,7 @@ impl Own for CopyFrom {
             How::Text(options) => options.clone(),
             How::Data(format) => return self.insert(session, &relation, *format, run).await,
         };
+        rights.must_be_above_policies(&relation, "COPY FROM")?;
         if options.on_error == OnError::Skip {
             may_keep_rejects(session, &relation)?;
         }
@@ -276,7 +278,10 @@ impl CopyFrom {
 fn may_keep_rejects(session: &Session, into: &Relation) -> Result<()> {
     let rights = session.rights()?;
     match session.store().relation(&into.schema, &Rejects::table(&into.name))? {
-        Some(rejects) => rights.must_write(&rejects, Privilege::Insert),
+        Some(rejects) => {
+            rights.must(&rejects, Privilege::Insert)?;
+            rights.must_be_above_policies(&rejects, "COPY FROM")
+        }
         None => rights.must_create_in(&into.schema),
     }
 }

@@ -439,7 +439,7 @@ impl CreateModel {
             MemoryConsumer::new(format!("CREATE MODEL {}", self.name)).register(&state.runtime_env().memory_pool);
         let options = options.clone();
         session
-            .on_work_threads(run, |cancel| async move {
+            .in_turn(run, |cancel| async move {
                 let plan = rights.checked_as_own(state.statement_to_plan(statement).await?)?;
                 let sources = sources(&plan)?;
                 let mut stream = Session::stream(state, plan, &cancel).await?;

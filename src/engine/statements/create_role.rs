@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use crate::engine::login::verifier;
 use crate::engine::rights::Rights;
 use crate::engine::statement::{self, Own, at_words, folded, syntax, take_words};
-use crate::engine::{Answer, Run, Session};
+use crate::engine::{Answer, Run, Session, sizes};
 use crate::error::{Error, Kind, Result};
 use crate::storage::{Access, Membership, RoleChange, RoleId, check_role_name};
 
@@ -30,14 +30,17 @@ impl statement::Grammar for Grammar {
 
     fn doc(&self) -> &'static str {
         "Makes a role: a user, who may log in, or a group, whose members have its rights. CREATE USER is the same with LOGIN. \
-         A password is kept as a SCRAM-SHA-256 verifier, from which nobody can tell it. For superusers, and for roles with CREATEROLE, who can make any role but a superuser."
+         A password is kept as a SCRAM-SHA-256 verifier, from which nobody can tell it. Limits hold for all sessions of a \
+         role together: CONNECTION LIMIT says how many there are, STATEMENT LIMIT how many of their statements run at \
+         once, while others wait for their turns, and MEMORY LIMIT what they may hold; -1 is no limit. Superusers have \
+         none. SET query_memory_limit limits the statements of one session. For superusers, and for roles with CREATEROLE, who can make any role but a superuser."
     }
 
     fn syntax(&self) -> &'static str {
         "CREATE { ROLE | USER | GROUP } name [WITH] [option …]\n\
          option: [NO]LOGIN | [NO]SUPERUSER | [NO]CREATEROLE | [NO]INHERIT | [NO]BYPASSRLS\n\
          \x20      | PASSWORD { 'password' | NULL } | VALID UNTIL 'timestamp' | CONNECTION LIMIT number\n\
-         \x20      | IN ROLE role [, …] | ROLE role [, …] | ADMIN role [, …]"
+         \x20      | STATEMENT LIMIT number | MEMORY LIMIT 'size' | IN ROLE role [, …] | ROLE role [, …] | ADMIN role [, …]"
     }
 
     fn parse(&self, parser: &mut Parser) -> Result<Option<Arc<dyn Own>>> {
@@ -138,6 +141,8 @@ impl RoleOptions {
             "ENCRYPTED" if take_words(parser, &["PASSWORD"]) => self.password = Some(password(parser)?),
             "PASSWORD" => self.password = Some(password(parser)?),
             "CONNECTION" if take_words(parser, &["LIMIT"]) => self.change.connection_limit = Some(limit(parser)?),
+            "STATEMENT" if take_words(parser, &["LIMIT"]) => self.change.statement_limit = Some(at_once(parser)?),
+            "MEMORY" if take_words(parser, &["LIMIT"]) => self.change.memory_limit = Some(memory(parser)?),
             "VALID" if take_words(parser, &["UNTIL"]) => self.change.valid_until = Some(moment(parser)?),
             "IN" if take_words(parser, &["ROLE"]) || take_words(parser, &["GROUP"]) => self.into = names(parser)?,
             "ROLE" | "USER" => self.members = names(parser)?,
@@ -178,11 +183,12 @@ impl RoleOptions {
 
     /// Whether it says nothing but a password.
     pub fn is_password_only(&self) -> bool {
-        let RoleChange { superuser, login, create_role, inherit, bypass_rls, connection_limit, valid_until, .. } =
-            &self.change;
+        let RoleChange { superuser, login, create_role, inherit, bypass_rls, valid_until, .. } = &self.change;
+        let RoleChange { connection_limit, statement_limit, memory_limit, .. } = &self.change;
         let flags = [superuser, login, create_role, inherit, bypass_rls];
         flags.iter().all(|flag| flag.is_none())
-            && connection_limit.is_none()
+            && [connection_limit, statement_limit].iter().all(|limit| limit.is_none())
+            && memory_limit.is_none()
             && valid_until.is_none()
             && self.password.is_some()
     }
@@ -221,6 +227,34 @@ fn limit(parser: &mut Parser) -> Result<Option<u32>> {
             _ => Err(Error::invalid(format!("invalid connection limit: {}{digits}", if negative { "-" } else { "" }))),
         },
         _ => parser.expected("a number", token).map_err(syntax),
+    }
+}
+
+/// Of statements: none at all would let nothing run.
+fn at_once(parser: &mut Parser) -> Result<Option<u32>> {
+    match limit(parser)? {
+        Some(0) => {
+            Err(Error::invalid("a statement limit is at least 1").hint("-1 is no limit; NOLOGIN keeps a role out"))
+        }
+        limit => Ok(limit),
+    }
+}
+
+/// A size; `-1`: none.
+fn memory(parser: &mut Parser) -> Result<Option<u64>> {
+    let text = match &parser.peek_token().token {
+        Token::SingleQuotedString(text) => text.clone(),
+        _ => return limit(parser).and_then(|limit| limit.map(|bytes| least(&bytes.to_string())).transpose()),
+    };
+    parser.next_token();
+    least(&text).map(Some)
+}
+
+fn least(text: &str) -> Result<u64> {
+    match sizes::bytes(text) {
+        Some(bytes @ sizes::LEAST..) => Ok(bytes as u64),
+        Some(_) => Err(sizes::too_small(text)),
+        None => Err(sizes::not_a_size(text)),
     }
 }
 

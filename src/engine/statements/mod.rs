@@ -55,6 +55,7 @@ pub const STATEMENTS: &[&dyn Grammar] = &[
     &alter_role::Grammar,
     &create_model::Grammar,
     &policy::Grammar,
+    &policy::AlterGrammar,
     &create_role::Grammar,
     &external_table::Grammar,
     &describe_model::Grammar,

@@ -1,4 +1,4 @@
-//! `CREATE POLICY` and what belongs to it: which rows of a table roles see that do not own it.
+//! `CREATE POLICY` and what belongs to it: which rows of a table roles see and write that do not own it.
 
 use std::sync::Arc;
 
@@ -8,16 +8,17 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use crate::engine::files::reads_files;
-use crate::engine::rights::quoted;
+use crate::engine::rights::{Rights, quoted};
 use crate::engine::statement::{self, Own, at_words, folded, syntax, take_words};
 use crate::engine::statements::create_role::names;
 use crate::engine::statements::drop_role::role_named;
 use crate::engine::statements::grant::{must_get_table, table_reference};
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{Policy, RoleId};
+use crate::storage::{Policy, PolicyCommand, Relation, RoleId};
 
 pub struct Grammar;
+pub struct AlterGrammar;
 pub struct DropGrammar;
 pub struct SwitchGrammar;
 
@@ -25,9 +26,29 @@ pub struct SwitchGrammar;
 struct CreatePolicy {
     name: String,
     table: TableReference,
+    command: PolicyCommand,
     restrictive: bool,
     roles: Vec<String>,
-    using: String,
+    using: Option<String>,
+    check: Option<String>,
+}
+
+#[derive(Debug)]
+struct AlterPolicy {
+    name: String,
+    table: TableReference,
+    to: Altered,
+}
+
+#[derive(Debug)]
+enum Altered {
+    Name(String),
+    /// What is not given stays.
+    Parts {
+        roles: Option<Vec<String>>,
+        using: Option<String>,
+        check: Option<String>,
+    },
 }
 
 #[derive(Debug)]
@@ -50,16 +71,21 @@ impl statement::Grammar for Grammar {
     }
 
     fn doc(&self) -> &'static str {
-        "Says which rows of a table a role sees, once ALTER TABLE … ENABLE ROW LEVEL SECURITY has been said: those that \
-         satisfy one of the policies for it, and all restrictive ones. Without a policy it sees none. The table's owner, \
-         superusers and roles with BYPASSRLS see all rows. Policies hold wherever the table is read: in queries, in views \
-         and in training queries, which read as their owners. A condition may name the row's columns, current_user, \
-         current_setting() and queries of other tables. Policies are about reading; with row level security only the owner writes."
+        "Says which rows of a table a role sees and writes, once ALTER TABLE … ENABLE ROW LEVEL SECURITY has been said: \
+         those that satisfy one of the policies for it and for what it does, and all restrictive ones. Without a policy \
+         there is no such row. USING is about rows that are there: a SELECT, UPDATE or DELETE finds no others. WITH CHECK \
+         is about rows that an INSERT or UPDATE writes: any other is an error, and nothing is written; where it is left \
+         out, USING holds for them too. An UPDATE or DELETE finds the rows that the policies for SELECT show as well, \
+         and an UPDATE leaves rows that they show. MERGE fails where it would change a row that it may not. COPY FROM is \
+         refused where policies hold. The table's owner, superusers and roles with BYPASSRLS see and write all rows. \
+         Policies hold wherever the table is read: in queries, in views and in training queries, which read as their \
+         owners. A condition may name the row's columns, current_user, current_setting() and queries of other tables."
     }
 
     fn syntax(&self) -> &'static str {
-        "CREATE POLICY name ON table [AS { PERMISSIVE | RESTRICTIVE }] [FOR { SELECT | ALL }]\n\
-         \x20 [TO { role | PUBLIC | CURRENT_USER } [, …]] USING (condition)"
+        "CREATE POLICY name ON table [AS { PERMISSIVE | RESTRICTIVE }]\n\
+         \x20 [FOR { ALL | SELECT | INSERT | UPDATE | DELETE }] [TO { role | PUBLIC | CURRENT_USER } [, …]]\n\
+         \x20 [USING (condition)] [WITH CHECK (condition)]"
     }
 
     fn parse(&self, parser: &mut Parser) -> Result<Option<Arc<dyn Own>>> {
@@ -69,23 +95,55 @@ impl statement::Grammar for Grammar {
         let (name, table) = policy_on(parser)?;
         let restrictive = take_words(parser, &["AS", "RESTRICTIVE"]);
         let _ = take_words(parser, &["AS", "PERMISSIVE"]);
-        if take_words(parser, &["FOR"]) && !take_words(parser, &["SELECT"]) && !take_words(parser, &["ALL"]) {
-            return Err(only_reading());
+        let mut command = PolicyCommand::All;
+        if take_words(parser, &["FOR"]) {
+            let word = parser.next_token();
+            command = match PolicyCommand::parse(&word.to_string()) {
+                Some(command) => command,
+                None => return parser.expected("ALL, SELECT, INSERT, UPDATE or DELETE", word).map_err(syntax),
+            };
         }
         let roles = if take_words(parser, &["TO"]) { names(parser)? } else { vec!["public".to_owned()] };
-        if at_words(parser, &["WITH", "CHECK"]) {
-            return Err(only_reading());
+        let using = condition(parser, &["USING"])?;
+        let check = condition(parser, &["WITH", "CHECK"])?;
+        if using.is_none() && check.is_none() {
+            return parser.expected("USING (condition) or WITH CHECK (condition)", parser.peek_token()).map_err(syntax);
         }
-        if !take_words(parser, &["USING"]) {
-            return parser.expected("USING (condition)", parser.peek_token()).map_err(syntax);
+        refuse(command, using.is_some(), check.is_some())?;
+        Ok(Some(Arc::new(CreatePolicy { name, table, command, restrictive, roles, using, check })))
+    }
+}
+
+impl statement::Grammar for AlterGrammar {
+    fn name(&self) -> &'static str {
+        "ALTER POLICY"
+    }
+
+    fn doc(&self) -> &'static str {
+        "Changes whom a policy is for, or what rows must satisfy; or what it is called. What it is about stays: drop it, and \
+         create another."
+    }
+
+    fn syntax(&self) -> &'static str {
+        "ALTER POLICY name ON table [TO { role | PUBLIC | CURRENT_USER } [, …]]\n\
+         \x20 [USING (condition)] [WITH CHECK (condition)]\n\
+         ALTER POLICY name ON table RENAME TO name"
+    }
+
+    fn parse(&self, parser: &mut Parser) -> Result<Option<Arc<dyn Own>>> {
+        if !take_words(parser, &["ALTER", "POLICY"]) {
+            return Ok(None);
         }
-        parser.expect_token(&Token::LParen).map_err(syntax)?;
-        let using = parser.parse_expr().map_err(syntax)?.to_string();
-        parser.expect_token(&Token::RParen).map_err(syntax)?;
-        if at_words(parser, &["WITH", "CHECK"]) {
-            return Err(only_reading());
-        }
-        Ok(Some(Arc::new(CreatePolicy { name, table, restrictive, roles, using })))
+        let (name, table) = policy_on(parser)?;
+        let to = match take_words(parser, &["RENAME", "TO"]) {
+            true => Altered::Name(folded(&parser.parse_identifier().map_err(syntax)?)),
+            false => {
+                let roles = if take_words(parser, &["TO"]) { Some(names(parser)?) } else { None };
+                let using = condition(parser, &["USING"])?;
+                Altered::Parts { roles, using, check: condition(parser, &["WITH", "CHECK"])? }
+            }
+        };
+        Ok(Some(Arc::new(AlterPolicy { name, table, to })))
     }
 }
 
@@ -163,8 +221,56 @@ fn policy_on(parser: &mut Parser) -> Result<(String, TableReference)> {
     Ok((name, table_reference(&parser.parse_object_name(false).map_err(syntax)?)?))
 }
 
-fn only_reading() -> Error {
-    Error::unsupported("policies are about reading only").hint("write FOR SELECT … USING (condition)")
+/// `words (condition)`, if that is what comes.
+fn condition(parser: &mut Parser, words: &[&str]) -> Result<Option<String>> {
+    if !take_words(parser, words) {
+        return Ok(None);
+    }
+    parser.expect_token(&Token::LParen).map_err(syntax)?;
+    let condition = parser.parse_expr().map_err(syntax)?.to_string();
+    parser.expect_token(&Token::RParen).map_err(syntax)?;
+    Ok(Some(condition))
+}
+
+/// Conditions on rows that a command does not have.
+fn refuse(command: PolicyCommand, using: bool, check: bool) -> Result<()> {
+    match command {
+        PolicyCommand::Insert if using => {
+            Err(Error::new(Kind::Syntax, "only WITH CHECK expression allowed for INSERT"))
+        }
+        PolicyCommand::Select | PolicyCommand::Delete if check => {
+            Err(Error::new(Kind::Syntax, "WITH CHECK cannot be applied to SELECT or DELETE"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn role_ids(session: &Session, rights: &Rights, names: &[String]) -> Result<Vec<RoleId>> {
+    let id = |name: &String| match name.as_str() {
+        "public" => Ok(RoleId::PUBLIC),
+        name => Ok(role_named(session, rights, name)?.id),
+    };
+    names.iter().map(id).collect()
+}
+
+/// A condition that cannot be planned now would keep everybody out later.
+async fn must_be_planned(session: &Session, run: &Run, table: &Relation, condition: &str) -> Result<()> {
+    let (schema, name) = (quoted(&table.schema), quoted(&table.name));
+    let sql = format!("SELECT 1 FROM {schema}.{name} AS {name} WHERE ({condition})");
+    // It is planned for nobody, who could not be refused before a file is looked at.
+    if reads_files(&statement::parse_sql(&sql)?) {
+        return Err(Error::unsupported("a policy cannot read files of the server")
+            .hint("make a table of them, CREATE EXTERNAL TABLE, and read that"));
+    }
+    let planner = session.sight().planner.get()?;
+    session.on_work_threads(run, |_| async move { Ok(planner.create_logical_plan(&sql).await?) }).await?;
+    Ok(())
+}
+
+fn no_policy(rights: &Rights, name: &str, table: &Relation) -> Error {
+    let known = rights.access().policies(table.id).iter().map(|policy| policy.name.as_str());
+    Error::new(Kind::UnknownRole, format!("policy \"{name}\" for table \"{}\" does not exist", table.name))
+        .suggest(name, known)
 }
 
 #[async_trait]
@@ -173,25 +279,19 @@ impl Own for CreatePolicy {
         let rights = session.rights()?;
         let table = must_get_table(session, &rights, &self.table)?;
         rights.must_own(&table)?;
-        let mut roles = Vec::new();
-        for role in &self.roles {
-            roles.push(match role.as_str() {
-                "public" => RoleId::PUBLIC,
-                role => role_named(session, &rights, role)?.id,
-            });
+        let roles = role_ids(session, &rights, &self.roles)?;
+        for condition in [&self.using, &self.check].into_iter().flatten() {
+            must_be_planned(session, run, &table, condition).await?;
         }
-        // A condition that cannot be planned now would keep everybody out later.
-        let (schema, name) = (quoted(&table.schema), quoted(&table.name));
-        let sql = format!("SELECT 1 FROM {schema}.{name} AS {name} WHERE ({})", self.using);
-        // It is planned for nobody, who could not be refused before a file is looked at.
-        if reads_files(&statement::parse_sql(&sql)?) {
-            return Err(Error::unsupported("a policy cannot read files of the server")
-                .hint("make a table of them, CREATE EXTERNAL TABLE, and read that"));
-        }
-        let planner = session.sight().planner.get()?;
-        session.on_work_threads(run, |_| async move { Ok(planner.create_logical_plan(&sql).await?) }).await?;
-        let (name, restrictive, using) = (self.name.clone(), self.restrictive, self.using.clone());
-        session.store().create_policy(table.id, &Policy { name, restrictive, roles, using })?;
+        let policy = Policy {
+            name: self.name.clone(),
+            command: self.command,
+            restrictive: self.restrictive,
+            roles,
+            using: self.using.clone(),
+            check: self.check.clone(),
+        };
+        session.store().put_policy(table.id, &policy, None)?;
         if !table.row_security {
             run.notice(format!(
                 "the policy holds once row level security is enabled: ALTER TABLE {} ENABLE ROW LEVEL SECURITY",
@@ -204,19 +304,45 @@ impl Own for CreatePolicy {
 }
 
 #[async_trait]
+impl Own for AlterPolicy {
+    async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
+        let rights = session.rights()?;
+        let table = must_get_table(session, &rights, &self.table)?;
+        rights.must_own(&table)?;
+        let there = rights.access().policies(table.id).iter().find(|policy| policy.name == self.name);
+        let mut policy = there.cloned().ok_or_else(|| no_policy(&rights, &self.name, &table))?;
+        match &self.to {
+            Altered::Name(name) => policy.name.clone_from(name),
+            Altered::Parts { roles, using, check } => {
+                refuse(policy.command, using.is_some(), check.is_some())?;
+                for condition in [using, check].into_iter().flatten() {
+                    must_be_planned(session, run, &table, condition).await?;
+                }
+                if let Some(roles) = roles {
+                    policy.roles = role_ids(session, &rights, roles)?;
+                }
+                policy.using = using.clone().or(policy.using);
+                policy.check = check.clone().or(policy.check);
+            }
+        }
+        session.store().put_policy(table.id, &policy, Some(&self.name))?;
+        session.audit("ALTER POLICY", &format!("{} ON {}", self.name, self.table));
+        Ok(Answer::Done("ALTER POLICY".to_owned()))
+    }
+}
+
+#[async_trait]
 impl Own for DropPolicy {
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
         let rights = session.rights()?;
         let table = must_get_table(session, &rights, &self.table)?;
         rights.must_own(&table)?;
         if !session.store().drop_policy(table.id, &self.name)? {
-            let message = format!("policy \"{}\" for table \"{}\" does not exist", self.name, table.name);
+            let missing = no_policy(&rights, &self.name, &table);
             if !self.if_exists {
-                let access = rights.access();
-                let known = access.policies(table.id).iter().map(|policy| policy.name.as_str());
-                return Err(Error::new(Kind::UnknownRole, message).suggest(&self.name, known));
+                return Err(missing);
             }
-            run.notice(format!("{message}, skipping"));
+            run.notice(format!("{}, skipping", missing.message));
         }
         session.audit("DROP POLICY", &format!("{} ON {}", self.name, self.table));
         Ok(Answer::Done("DROP POLICY".to_owned()))

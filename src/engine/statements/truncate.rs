@@ -59,7 +59,7 @@ impl Own for Truncate {
         session.may_write("TRUNCATE")?;
         let rights = session.rights()?;
         let found = self.tables.iter().map(|name| the_table(session, name, "truncate")).collect::<Result<Vec<_>>>()?;
-        found.iter().try_for_each(|(_, relation)| rights.must_write(relation, Privilege::Truncate))?;
+        found.iter().try_for_each(|(_, relation)| rights.must(relation, Privilege::Truncate))?;
         for (table, relation) in found {
             truncate(session, table, relation.rows())?;
             session.audit("TRUNCATE", &relation.name);

@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, Ident, JoinOperator, Query, Select, TableFactor, Visit, Visitor,
+    visit_expressions,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 
@@ -64,7 +65,8 @@ fn mark_relation(relation: &mut TableFactor, before: &[String]) {
     }
     // The planner lets the arrays of UNNEST name nothing, and those in a query of one row what stands before it.
     if let TableFactor::UNNEST { array_exprs, alias, .. } = relation
-        && array_exprs.iter().any(|array| expr_names_one_of(array, before))
+        && !before.is_empty()
+        && array_exprs.iter().any(names_something)
     {
         let columns = alias.as_ref().map_or(&[][..], |alias| &alias.columns);
         let name = |at: usize| columns.get(at).map_or_else(|| Ident::new("unnest"), |column| column.name.clone());
@@ -132,8 +134,12 @@ pub(super) fn names_one_of(arg: &FunctionArg, relations: &[String]) -> bool {
     }
 }
 
-fn expr_names_one_of(expr: &ast::Expr, relations: &[String]) -> bool {
-    names_one_of(&FunctionArg::Unnamed(FunctionArgExpr::Expr(expr.clone())), relations)
+fn names_something(expr: &ast::Expr) -> bool {
+    let is_name = |expr: &ast::Expr| match expr {
+        ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    visit_expressions(expr, is_name).is_break()
 }
 
 /// Sends the rows of the left through the functions that stand beside them; refuses what is left.

@@ -267,17 +267,3 @@ impl ScalarUDFImpl for Known {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn objects_are_written_like_postgres_does() {
-        let given = ["a", "it \"is\""].map(|text| ScalarValue::Utf8(Some(text.to_owned())));
-        let more = [ScalarValue::Utf8(Some("n".to_owned())), ScalarValue::Int64(Some(1))];
-        let object = json_object(&[given.to_vec(), more.to_vec()].concat()).unwrap();
-        assert_eq!(object, ScalarValue::Utf8(Some(r#"{"a" : "it \"is\"", "n" : 1}"#.to_owned())));
-        assert!(json_object(&given[..1]).is_err());
-    }
-}

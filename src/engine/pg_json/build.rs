@@ -69,3 +69,19 @@ fn written(value: &ScalarValue) -> Result<String> {
         value => serde_json::Value::String(parameters::text_of(value)?).to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_written_like_postgres_does() {
+        let given = ["a", "it \"is\""].map(|text| ScalarValue::Utf8(Some(text.to_owned())));
+        let more = [ScalarValue::Utf8(Some("n".to_owned())), ScalarValue::Int64(Some(1))];
+        let written = object(&[given.to_vec(), more.to_vec()].concat()).unwrap();
+        assert_eq!(written, ScalarValue::Utf8(Some(r#"{"a" : "it \"is\"", "n" : 1}"#.to_owned())));
+        assert!(object(&given[..1]).is_err());
+        assert_eq!(array(&more).unwrap(), ScalarValue::Utf8(Some("[\"n\", 1]".to_owned())));
+        assert_eq!(of_one(&[ScalarValue::Utf8(None)]).unwrap(), ScalarValue::Utf8(None));
+    }
+}

@@ -528,6 +528,7 @@ mod tests {
             rewritten("SELECT json_object_keys(d), e.value FROM t, jsonb_array_elements_text(t.d) AS e"),
             "SELECT unnest(json_keys(d)) AS json_object_keys, e.value FROM t, UNNEST(json_item_texts(t.d)) AS e (value)"
         );
+        assert_eq!(rewritten("SELECT x FROM unnest(ARRAY[1]) x"), "SELECT x FROM UNNEST(ARRAY[1]) AS x (x)");
         assert_eq!(
             rewritten("SELECT * FROM pg_catalog.unnest(ARRAY[1]) WITH ORDINALITY AS u(item, n)"),
             "SELECT * FROM UNNEST(ARRAY[1], generate_series(1, greatest(CAST(coalesce(array_length(ARRAY[1]), 0) AS BIGINT)))) \

@@ -53,9 +53,9 @@ pub fn in_from(select: &mut Select) {
 
 fn relation(factor: &mut TableFactor) {
     let rewritten = match &*factor {
-        TableFactor::UNNEST { alias, array_exprs, with_ordinality: true, .. } => {
+        TableFactor::UNNEST { alias, array_exprs, with_ordinality, .. } => {
             let arrays: Vec<String> = array_exprs.iter().map(ToString::to_string).collect();
-            Some(unnested(&arrays, true, alias.as_ref(), "unnest", None))
+            Some(unnested(&arrays, *with_ordinality, alias.as_ref(), "unnest", None))
         }
         TableFactor::Table { name, args: Some(args), alias, with_ordinality, .. } => {
             last(name).and_then(|name| function(&name.value, &args.args, *with_ordinality, alias.as_ref()))
@@ -89,7 +89,7 @@ fn function(name: &str, args: &[FunctionArg], numbered: bool, alias: Option<&Tab
     None
 }
 
-/// A query of the rows of arrays, and of their numbers with WITH ORDINALITY.
+/// A query of the rows of arrays, and of their numbers with WITH ORDINALITY. A column without a name is called as the relation.
 fn unnested(arrays: &[String], numbered: bool, alias: Option<&TableAlias>, name: &str, column: Option<&str>) -> String {
     let alias = alias.cloned().unwrap_or_else(|| TableAlias {
         explicit: true,

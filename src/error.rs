@@ -120,6 +120,9 @@ kinds! {
     Conflict = "40001",
     Cancelled = "57014",
     TooManyConnections = "53300",
+    /// A client that says nothing for too long, and one that does so in a transaction block.
+    IdleSession = "57P05",
+    IdleTransaction = "25P03",
     ShuttingDown = "57P01",
     /// Memory or disk ran out.
     OutOfMemory = "53200",

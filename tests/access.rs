@@ -17,7 +17,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_util::sync::CancellationToken;
 
-use crate::server::{Connection, TestServer, config};
+use crate::server::{Connection, Raw, TestServer, config};
 
 /// How a login is refused: SQLSTATE and message.
 async fn refusal(address: SocketAddr, options: &str) -> (String, String) {
@@ -388,4 +388,53 @@ async fn a_role_takes_no_more_than_its_share() {
         "out of memory: the statement needs more than the memory limit of the session (query_memory_limit), 16 MiB";
     assert_eq!(third.refusal(hungry).await.message(), told);
     third.run(&format!("RESET query_memory_limit; {hungry}")).await;
+}
+
+/// Who says nothing for too long is told so, and gone; in a block sooner than outside of one, if that is wanted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_end_when_they_are_idle_for_too_long() {
+    let server = TestServer::start().await;
+    let admin = server.connect().await;
+    admin.run("CREATE TABLE t (a int)").await;
+
+    let address = server.address;
+    let told = tokio::task::spawn_blocking(move || {
+        let told = |settings: &str, then: &str| {
+            let mut raw = Raw::open(address);
+            for sql in [settings, then] {
+                raw.query(sql);
+                raw.until_ready();
+            }
+            raw.until_closed()
+        };
+        // What takes its time is not idle.
+        let idle = told("SELECT 1", "SET idle_session_timeout = '50ms'; SELECT pg_sleep(0.2)");
+        let open = "SET idle_in_transaction_session_timeout = '50ms'; SET idle_session_timeout = '1h'";
+        [idle, told(open, "BEGIN")]
+    });
+    let [idle, open] = told.await.unwrap();
+    assert!(idle.contains("57P05") && idle.contains("terminating connection due to idle-session timeout"), "{idle}");
+    assert!(open.contains("25P03") && open.contains("idle-in-transaction timeout"), "{open}");
+    assert_eq!(admin.value("SELECT count(*) FROM t").await, "0");
+}
+
+/// A training says how far it has come, and is stopped by whoever sees it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trainings_are_seen_and_stopped() {
+    let server = TestServer::start().await;
+    let admin = server.connect().await;
+    admin
+        .run("CREATE TABLE bought AS SELECT i % 5000 AS customer, i * 7919 % 3001 AS product FROM generate_series(1, 400000) AS t(i)")
+        .await;
+    let trainer = server.connect().await;
+    let training = tokio::spawn(async move {
+        let sql = "CREATE MODEL endless OPTIONS (model_type = 'bpr', max_iterations = 10000) AS SELECT customer, product FROM bought";
+        trainer.client.batch_execute(sql).await.unwrap_err()
+    });
+    let steps = "SELECT doing, step > 0 FROM ml.jobs WHERE steps = 10000";
+    crate::server::eventually(|| async { admin.rows(steps).await.iter().any(|row| row[1] == "t") }).await;
+    assert_eq!(admin.rows(steps).await[0][0], "training bpr for model endless");
+    assert_eq!(admin.value("SELECT pg_cancel_backend(pid::int) FROM ml.jobs").await, "t");
+    assert_eq!(training.await.unwrap().code(), Some(&SqlState::QUERY_CANCELED));
+    crate::server::eventually(|| async { admin.rows("SELECT * FROM ml.jobs").await.is_empty() }).await;
 }

@@ -220,6 +220,34 @@ fn nobody_else_may_listen_or_be_listened_to() {
     assert!(said.contains("the address is in use"), "{said}");
 }
 
+/// Statements that take long are in the log, and no others; never what is secret in them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_statements_are_logged() {
+    let data = TempDir::new().unwrap();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--data-dir", shown(data.path()), "--log-min-duration", "40ms"];
+    let mut server = Process::start(cohort(&serve).env("COHORT_LOG", "info"));
+    let mut stderr = server.child.stderr.take().unwrap();
+    let log = std::thread::spawn(move || {
+        let mut log = String::new();
+        stderr.read_to_string(&mut log).map(|_| log)
+    });
+    let connection = server.connect().await;
+    assert_eq!(connection.value("SHOW log_min_duration_statement").await, "40ms");
+    connection.run("SELECT pg_sleep(0.05) AS slow_one").await;
+    connection.client.query("SELECT pg_sleep(0.05) AS slow_two", &[]).await.unwrap();
+    connection.run("SELECT pg_sleep(0.05) AS no_secret, 'password'").await;
+    connection.run("SET log_min_duration_statement = -1; SELECT pg_sleep(0.05) AS quiet").await;
+    server.signal("TERM");
+    assert!(server.ended().success());
+    let log = log.join().unwrap().unwrap();
+    for line in ["slow_one", "slow_two", "a statement about a password"] {
+        assert!(log.contains(line), "{line} is not in the log:\n{log}");
+    }
+    for quiet in ["no_secret", "quiet", "SHOW"] {
+        assert!(!log.contains(quiet), "{quiet} is in the log:\n{log}");
+    }
+}
+
 /// The password of the first start, and what the log says of it and of those who come: who, and never what they know.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_is_set_at_the_first_start_and_never_shown() {

@@ -18,7 +18,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub fn config(data_dir: &Path) -> Config {
-    Config { data_dir: data_dir.to_owned(), memory_limit: 1 << 30, threads: 2, environment: |_| None }
+    Config {
+        data_dir: data_dir.to_owned(),
+        memory_limit: 1 << 30,
+        threads: 2,
+        environment: |_| None,
+        log_min_duration: None,
+    }
 }
 
 /// Serves until it is dropped.
@@ -197,6 +203,15 @@ impl Raw {
                 return messages;
             }
         }
+    }
+}
+
+impl Raw {
+    /// What is said until the server leaves.
+    pub fn until_closed(&mut self) -> String {
+        let mut said = Vec::new();
+        self.0.read_to_end(&mut said).unwrap();
+        String::from_utf8_lossy(&said).into_owned()
     }
 }
 

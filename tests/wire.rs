@@ -706,3 +706,30 @@ async fn a_login_says_where_it_is() {
     let error = tokio_postgres::connect(&elsewhere, NoTls).await.err().unwrap();
     assert_eq!(error.code().unwrap().code(), "3D000");
 }
+
+/// What was prepared by message is executed by SQL as well, until it is closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn execute_runs_what_a_message_prepared() {
+    let server = TestServer::start().await;
+    let address = server.address;
+    let talk = tokio::task::spawn_blocking(move || {
+        let mut raw = Raw::open(address);
+        raw.message(b'P', b"named\0SELECT $1::int4 + 1\0\0\0");
+        raw.message(b'S', b"");
+        let mut said = vec![letters(&raw.until_ready())];
+        for sql in ["EXECUTE named(41)", "PREPARE named AS SELECT 1", "DEALLOCATE named", "EXECUTE named(1)"] {
+            raw.query(sql);
+            let messages = raw.until_ready();
+            let text = |body: &[u8]| String::from_utf8_lossy(body).replace('\0', " ");
+            let values = messages.iter().filter(|(letter, _)| matches!(letter, b'D' | b'E'));
+            said.push(values.map(|(_, body)| text(body)).collect::<String>());
+        }
+        said
+    });
+    let said = talk.await.unwrap();
+    assert_eq!(said[0], "1Z");
+    assert!(said[1].ends_with("42"), "{}", said[1]);
+    assert!(said[2].contains("42P05"), "{}", said[2]);
+    assert_eq!(said[3], "");
+    assert!(said[4].contains("26000"), "{}", said[4]);
+}

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::engine::{Config, sizes};
+use crate::engine::{Config, units};
 use crate::error::{Error, Result};
 
 /// Customer intelligence in SQL.
@@ -72,6 +72,7 @@ impl EngineArgs {
             memory_limit: self.memory_limit.unwrap_or_else(half_the_memory),
             threads: self.threads.map_or(cores, usize::from),
             environment: |name| std::env::var(name).ok(),
+            log_min_duration: None,
         }
     }
 }
@@ -86,9 +87,9 @@ fn half_the_memory() -> usize {
 }
 
 fn size(text: &str) -> Result<usize, String> {
-    match sizes::bytes(text) {
-        Some(bytes @ sizes::LEAST..) => Ok(bytes),
-        Some(_) => Err(sizes::too_small(text).message),
+    match units::bytes(text) {
+        Some(bytes @ units::LEAST..) => Ok(bytes),
+        Some(_) => Err(units::too_small(text).message),
         None => Err(format!("\"{text}\" is not a size; write 512MB or 4GB")),
     }
 }
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_have_units_and_bounds() {
+    fn units_have_units_and_bounds() {
         assert_eq!(size("4GB"), Ok(4 << 30));
         assert_eq!(size("512 MiB"), Ok(512 << 20));
         assert!(size("4 apples").is_err());

@@ -4,12 +4,13 @@ use std::env::VarError;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{EngineArgs, demo, runtime};
-use crate::engine::Engine;
+use crate::engine::{Config, Engine, units};
 use crate::error::{Error, Kind, Result};
 use crate::server::{Monitor, Options, Server, Tls};
 
@@ -38,6 +39,9 @@ pub struct Serve {
     /// Address of a second port with /metrics for Prometheus and /healthz; whoever reaches it may read them
     #[arg(long, value_name = "HOST:PORT", env = "COHORT_METRICS_LISTEN")]
     metrics_listen: Option<String>,
+    /// Log statements that take at least so long, such as 500ms or 5s; none unless given
+    #[arg(long, value_name = "TIME", env = "COHORT_LOG_MIN_DURATION", value_parser = duration)]
+    log_min_duration: Option<Duration>,
     /// Generate the demo shop if it is not there
     #[arg(long)]
     demo: bool,
@@ -69,7 +73,8 @@ impl Serve {
             (Some(cert), Some(key)) => Some(Tls::load(cert, key, self.tls_required)?),
             _ => None,
         };
-        let engine = Engine::open(&self.engine.config())?;
+        let log_min_duration = self.log_min_duration;
+        let engine = Engine::open(&Config { log_min_duration, ..self.engine.config() })?;
         if let Some(password) = self.password()?
             && !engine.set_first_password(&password)?
         {
@@ -124,6 +129,10 @@ impl Serve {
             Err(VarError::NotUnicode(_)) => Err(Error::invalid("COHORT_PASSWORD is not text in UTF-8")),
         }
     }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    units::duration(text).map_err(|error| error.message)
 }
 
 fn address(listen: &str) -> Result<SocketAddr> {

@@ -22,7 +22,7 @@ use crate::engine::catalog::CATALOG;
 use crate::engine::identity::Identity;
 use crate::engine::pg_catalog::field;
 use crate::engine::session::lock;
-use crate::engine::{Session, Transaction};
+use crate::engine::{Progress, Run, Session, Transaction};
 use crate::error::Result;
 use crate::storage::{Access, RoleId, Store};
 
@@ -75,10 +75,22 @@ struct Backend {
     /// Its role runs as many statements as it may, and this one waits.
     waits: bool,
     query: Arc<str>,
+    /// How far the statement has come.
+    progress: Option<Arc<Mutex<Progress>>>,
     /// Microseconds since 1970, UTC.
     started: i64,
     query_started: Option<i64>,
     changed: i64,
+}
+
+/// A statement that takes its steps.
+#[derive(Debug)]
+pub struct Job {
+    pub pid: i32,
+    pub role: RoleId,
+    /// Microseconds since 1970, UTC.
+    pub started: Option<i64>,
+    pub progress: Progress,
 }
 
 impl Backend {
@@ -134,6 +146,7 @@ impl Activity {
             state: "idle",
             waits: false,
             query: Arc::from(""),
+            progress: None,
             started: now,
             query_started: None,
             changed: now,
@@ -149,6 +162,17 @@ impl Activity {
             *states.entry(backend.state).or_default() += 1;
         }
         states
+    }
+
+    /// What takes its steps at the moment.
+    pub fn jobs(&self) -> Vec<Job> {
+        let backends = lock(&self.backends);
+        let job = |backend: &Backend| {
+            let progress = lock(backend.progress.as_deref()?).clone();
+            let (pid, role, started) = (backend.peer.pid, backend.role, backend.query_started);
+            (!progress.doing.is_empty()).then_some(Job { pid, role, started, progress })
+        };
+        backends.values().filter_map(job).collect()
     }
 
     /// The role behind a session, and how to stop it.
@@ -225,10 +249,18 @@ impl Session {
         });
     }
 
+    /// The statement that runs, or ran last, as others may see it.
+    pub(super) fn noted_query(&self) -> Arc<str> {
+        let mut query = Arc::from("");
+        self.note(|backend| query = Arc::clone(&backend.query));
+        query
+    }
+
     /// A statement is run.
-    pub(super) fn note_run(&self, query: &Arc<str>) {
+    pub(super) fn note_run(&self, query: &Arc<str>, run: &Run) {
         Counts::one_more(&self.engine.common.activity.counts.statements);
         self.note_active(query);
+        self.note(|backend| backend.progress = Some(run.progress()));
     }
 
     /// A statement waits for its turn; or no longer does.
@@ -246,6 +278,7 @@ impl Session {
         let application = self.setting("application_name").unwrap_or_default();
         self.note(|backend| {
             backend.state = state;
+            backend.progress = None;
             backend.changed = Utc::now().timestamp_micros();
             backend.application = application;
         });

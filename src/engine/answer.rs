@@ -1,7 +1,7 @@
 //! What a statement gives back: rows as they come, or the tag of a thing done.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use datafusion::arrow::datatypes::SchemaRef;
@@ -13,6 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::engine::copy::{CopyIn, CopyOptions};
 use crate::engine::out_file::OutFile;
+use crate::engine::session::lock;
 use crate::engine::shares::Turn;
 use crate::error::Result;
 
@@ -75,6 +76,17 @@ impl Stream for Rows {
 pub struct Run {
     pub cancel: CancellationToken,
     pub notices: mpsc::UnboundedSender<Notice>,
+    progress: Arc<Mutex<Progress>>,
+}
+
+/// How far a run has come, for who looks at it from elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// What it is at; empty: nothing that takes steps.
+    pub doing: String,
+    pub done: usize,
+    /// 0: nobody knows.
+    pub total: usize,
 }
 
 /// A remark beside the result.
@@ -95,7 +107,22 @@ impl Run {
     /// A run and the receiving end of its notices.
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Notice>) {
         let (notices, receiver) = mpsc::unbounded_channel();
-        (Self { cancel: CancellationToken::new(), notices }, receiver)
+        (Self { cancel: CancellationToken::new(), notices, progress: Arc::default() }, receiver)
+    }
+
+    /// It is at something new.
+    pub(super) fn begin(&self, doing: impl Into<String>) {
+        *lock(&self.progress) = Progress { doing: doing.into(), ..Progress::default() };
+    }
+
+    /// So many steps of it are done.
+    pub(super) fn step(&self, done: usize, total: usize) {
+        let mut progress = lock(&self.progress);
+        (progress.done, progress.total) = (done, total);
+    }
+
+    pub(super) fn progress(&self) -> Arc<Mutex<Progress>> {
+        Arc::clone(&self.progress)
     }
 
     pub fn notice(&self, message: impl Into<String>) {

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProvider, SchemaProvider, TableProvider};
 use datafusion::error::Result as DataFusionResult;
 
+use crate::engine::activity::Activity;
 use crate::engine::foreign::Gateway;
 use crate::engine::guarded::{Behind, Guarded};
 use crate::engine::rules;
@@ -29,8 +30,8 @@ pub struct Catalogs {
 
 impl Catalogs {
     /// `planner` plans the queries that are kept: of views and of models. It is set when all functions are registered.
-    pub fn new(store: Arc<Store>, gateway: Arc<Gateway>, planner: Arc<KeptPlanner>) -> Self {
-        let system = Arc::new(SystemTables::new(Arc::clone(&store)));
+    pub fn new(store: Arc<Store>, gateway: Arc<Gateway>, planner: Arc<KeptPlanner>, activity: Arc<Activity>) -> Self {
+        let system = Arc::new(SystemTables::new(Arc::clone(&store), activity));
         let extra = MemoryCatalogProvider::new();
         Self { catalog: Arc::new(Catalog { store, system, extra, gateway, planner }) }
     }

@@ -1,17 +1,20 @@
 //! CREATE and DROP of schemas, tables and views.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::{ResolvedTableReference, SchemaReference, TableReference};
 use datafusion::logical_expr::{CreateMemoryTable, CreateView, DdlStatement};
+use datafusion::sql::parser::Statement as Sql;
 use datafusion::sql::resolve::resolve_table_references;
+use datafusion::sql::sqlparser::ast::{Ident, ObjectNamePart, visit_relations_mut};
 
 use crate::engine::catalog::CATALOG;
 use crate::engine::rights::Rights;
 use crate::engine::sources::sources;
-use crate::engine::statement::parse_sql;
+use crate::engine::statement::{folded, parse_sql};
 use crate::engine::system_tables::SystemTables;
 use crate::engine::temporary::AtCommit;
 use crate::engine::{Answer, Run, Session, rules, temporary};
@@ -206,22 +209,51 @@ pub(super) fn stored(schema: &SchemaRef) -> SchemaRef {
 }
 
 fn create_view(session: &Session, view: CreateView, query: &str) -> Result<()> {
-    if view.temporary {
-        return Err(Error::unsupported("temporary views are not supported")
-            .hint("CREATE TEMPORARY TABLE … AS keeps what its query answers now"));
-    }
-    let name = new_name(session, &view.name);
+    let name = match view.temporary {
+        true => session.temporary_name(&view.name)?,
+        false => new_name(session, &view.name),
+    };
     writable(&name)?;
-    if sources(&view.input)?.iter().any(|read| read.schema.starts_with(temporary::PREFIX)) {
+    let reads_temporary =
+        || Ok::<_, Error>(sources(&view.input)?.iter().any(|read| read.schema.starts_with(temporary::PREFIX)));
+    if !view.temporary && reads_temporary()? {
         return Err(Error::unsupported(format!("view \"{}\" would read a temporary table", name.table))
-            .hint("the view stays when the table goes: let it read others"));
+            .hint("the view stays when the table goes: let it read others, or make it a temporary view"));
     }
     let (store, rights) = (&session.store(), session.rights()?);
     let there = store.relation(&name.schema, &name.table)?;
-    check_create(&rights, &name.schema, there.as_ref(), view.or_replace)?;
+    if !view.temporary {
+        check_create(&rights, &name.schema, there.as_ref(), view.or_replace)?;
+    }
     refuse_circle(session, &name, query)?;
     let columns = Arc::clone(view.input.schema().inner());
-    store.create_view(&name.schema, &name.table, query, columns, view.or_replace, rights.role())
+    let query = with_schemas(session, query)?;
+    store.create_view(&name.schema, &name.table, &query, columns, view.or_replace, rights.role())
+}
+
+/// The query with the schemas of its tables, where they are not those that it would be looked for in by itself.
+fn with_schemas(session: &Session, query: &str) -> Result<String> {
+    let mut statement = parse_sql(query)?;
+    let (_, ctes) = resolve_table_references(&statement, true)?;
+    let ctes: Vec<String> = ctes.iter().map(|cte| cte.table().to_owned()).collect();
+    let (store, default) = (session.store(), session.default_schema());
+    let Sql::Statement(parsed) = &mut statement else { return Ok(query.to_owned()) };
+    let mut changed = false;
+    let _ = visit_relations_mut(parsed.as_mut(), |name| {
+        if let [part] = name.0.as_slice()
+            && let Some(table) = part.as_ident().map(folded)
+            && !ctes.contains(&table)
+        {
+            let found = temporary::resolved(TableReference::bare(table), &default, &store);
+            let is_there = store.relation(&found.schema, &found.table).is_ok_and(|relation| relation.is_some());
+            if is_there && *found.schema != *"public" {
+                name.0.insert(0, ObjectNamePart::Identifier(Ident::with_quote('"', found.schema.as_ref())));
+                changed = true;
+            }
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    Ok(if changed { statement.to_string() } else { query.to_owned() })
 }
 
 /// A view that reads itself, through others too, could never be planned.

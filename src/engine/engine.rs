@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use datafusion::common::config::Dialect;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
@@ -31,6 +32,8 @@ pub struct Config {
     pub threads: usize,
     /// Variables that passwords of foreign servers may be in, and the way to S3.
     pub environment: fn(&str) -> Option<String>,
+    /// Statements that take so long are logged; `None`: none is.
+    pub log_min_duration: Option<Duration>,
 }
 
 /// The database: shared by all connections.
@@ -45,6 +48,7 @@ pub struct Engine {
     /// What the sessions of each role have of the threads and the memory.
     pub(super) shares: Shares,
     pub(super) memory_limit: usize,
+    pub(super) log_min_duration: Option<Duration>,
     /// Tables whose small files are being compacted.
     pub(super) tidied: Mutex<HashSet<TableId>>,
     /// Plans run here, so that whoever serves sockets stays responsive. Taken out when the engine is dropped.
@@ -76,6 +80,7 @@ impl Engine {
             connected: Arc::default(),
             shares: Shares::default(),
             memory_limit: config.memory_limit,
+            log_min_duration: config.log_min_duration,
             tidied: Mutex::default(),
             runtimes: Some(Runtimes::start(config.threads)?),
         }))

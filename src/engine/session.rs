@@ -60,6 +60,8 @@ pub struct Inside {
     pub(super) spare: Arc<Spare>,
     /// What PREPARE has given names to.
     pub(super) prepared: Mutex<BTreeMap<String, Prepared>>,
+    /// What messages have given names to.
+    lent: Mutex<BTreeMap<String, Prepared>>,
     pub(super) temporary: Mutex<Temporary>,
     _place: Place,
     /// What it has of its role's share of the server.
@@ -156,16 +158,19 @@ impl Session {
             current_role: role.id,
             backend_pid: 0,
         };
+        let least = engine.log_min_duration.map(|least| format!("{}ms", least.as_millis()));
+        let settings = Settings::new(&role.name, role.superuser).with_default("log_min_duration_statement", least);
         let inside = Inside {
             sight: Mutex::new(Arc::clone(&engine.sight)),
             engine,
             context: SessionContext::new_with_state(state),
-            settings: Arc::new(Mutex::new(Settings::new(&role.name, role.superuser))),
+            settings: Arc::new(Mutex::new(settings)),
             identity: Mutex::new(identity.clone()),
             block: Mutex::default(),
             cursors: Arc::default(),
             spare: Arc::default(),
             prepared: Mutex::default(),
+            lent: Mutex::default(),
             temporary: Mutex::default(),
             _place: place,
             part,
@@ -253,6 +258,7 @@ impl Session {
         let view = view_query(&sql);
         let rules = rules::take(&mut sql)?;
         let temporary = temporary::take(&mut sql);
+        self.spell_temporary(&mut sql);
         let change = RowChange::of(self, &mut sql)?;
         let headings = headings(&mut sql);
         let store = self.store();
@@ -324,7 +330,7 @@ impl Session {
 
     /// Runs a prepared statement with its parameters.
     pub async fn execute(&self, prepared: &Prepared, parameters: Vec<ScalarValue>, run: &Run) -> Result<Answer> {
-        self.note_run(&prepared.0.text);
+        self.note_run(&prepared.0.text, run);
         let planned = match &prepared.0.work {
             Work::Own(own) => {
                 if self.transaction() == Transaction::Failed && !own.ends_failure() {
@@ -480,8 +486,42 @@ impl Session {
         lock(&self.prepared).get(name).cloned()
     }
 
+    /// EXECUTE runs what was prepared by message, too: what those names stand for, as long as that is so.
+    pub fn lend(&self, name: &str, prepared: &Prepared) {
+        lock(&self.lent).insert(name.to_owned(), prepared.clone());
+    }
+
+    pub fn take_back(&self, name: &str) {
+        lock(&self.lent).remove(name);
+    }
+
+    /// What EXECUTE means by a name.
+    pub(super) fn executed_statement(&self, name: &str) -> Option<Prepared> {
+        self.named_statement(name).or_else(|| lock(&self.lent).get(name).cloned())
+    }
+
     pub fn statement_timeout(&self) -> Option<Duration> {
-        lock(&self.settings).statement_timeout()
+        lock(&self.settings).timeout("statement_timeout")
+    }
+
+    /// How long its client may say nothing from now on, and what it is told when it has; `None`: as long as it likes.
+    pub fn idle_timeout(&self) -> Option<(Duration, Error)> {
+        let (name, kind, what) = match self.transaction() {
+            Transaction::Idle => ("idle_session_timeout", Kind::IdleSession, "idle-session"),
+            _ => ("idle_in_transaction_session_timeout", Kind::IdleTransaction, "idle-in-transaction"),
+        };
+        let timeout = lock(&self.settings).timeout(name)?;
+        Some((timeout, Error::new(kind, format!("terminating connection due to {what} timeout"))))
+    }
+
+    /// Logs what has run, if it took too long.
+    pub fn note_duration(&self, took: Duration) {
+        if lock(&self.settings).log_min_duration().is_none_or(|least| took < least) {
+            return;
+        }
+        let Identity { session, backend_pid, .. } = self.identity();
+        let (ms, statement) = (took.as_millis(), self.noted_query());
+        tracing::info!(target: "slow", user = %session, pid = backend_pid, ms, %statement, "a statement took long");
     }
 }
 

@@ -10,7 +10,7 @@ use datafusion::common::config::ConfigField;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 
-use crate::engine::{sizes, temporary};
+use crate::engine::{temporary, units};
 use crate::error::{Error, Kind, Result};
 
 /// A setting and what it is at the start of a session.
@@ -29,6 +29,8 @@ enum Access {
     /// It is a fact, and clients follow it.
     ReportedFact,
     Fact,
+    /// Only superusers may change it.
+    Superuser,
 }
 
 const fn setting(name: &'static str, default: &'static str, access: Access) -> Setting {
@@ -61,6 +63,7 @@ const SETTINGS: &[Setting] = &[
     setting("lc_numeric", "C", Access::Free),
     setting("lc_time", "C", Access::Free),
     setting("lock_timeout", "0", Access::Free),
+    setting("log_min_duration_statement", "-1", Access::Superuser),
     setting("max_connections", "100", Access::Fact),
     setting("max_identifier_length", "63", Access::Fact),
     setting("max_index_keys", "32", Access::Fact),
@@ -90,6 +93,8 @@ const REPORTED_SPELLING: [(&str, &str); 3] =
 
 /// One session's values.
 pub struct Settings {
+    /// What this server has in place of a default.
+    defaults: BTreeMap<&'static str, String>,
     values: BTreeMap<String, String>,
     /// What the transaction block at hand sets for itself alone.
     local: BTreeMap<String, String>,
@@ -105,11 +110,23 @@ pub struct Saved {
 
 impl Settings {
     pub fn new(user: &str, is_superuser: bool) -> Self {
-        let mut settings = Self { values: BTreeMap::new(), local: BTreeMap::new(), changed: Vec::new() };
+        let mut settings =
+            Self { defaults: BTreeMap::new(), values: BTreeMap::new(), local: BTreeMap::new(), changed: Vec::new() };
         settings.set_fact("session_authorization", user);
         settings.set_fact("is_superuser", if is_superuser { "on" } else { "off" });
         settings.changed.clear();
         settings
+    }
+
+    /// What this server has in place of a default.
+    #[must_use]
+    pub fn with_default(mut self, name: &'static str, value: Option<String>) -> Self {
+        self.defaults.extend(value.map(|value| (name, value)));
+        self
+    }
+
+    fn default(&self, setting: &Setting) -> String {
+        self.defaults.get(setting.name).cloned().unwrap_or_else(|| setting.default.to_owned())
     }
 
     /// Notes what no client may set.
@@ -128,7 +145,7 @@ impl Settings {
             .get(&name)
             .or_else(|| self.values.get(&name))
             .cloned()
-            .or_else(|| find(&name).map(|setting| setting.default.to_owned()))
+            .or_else(|| find(&name).map(|setting| self.default(setting)))
     }
 
     /// Sets a value; `None` is back to the default.
@@ -148,7 +165,8 @@ impl Settings {
             }
             return Err(unknown(&name));
         };
-        let value = value.unwrap_or(setting.default);
+        let default = self.default(setting);
+        let value = value.unwrap_or(&default);
         match setting.access {
             Access::Fact | Access::ReportedFact => {
                 if self.get(&name).is_some_and(|current| current.eq_ignore_ascii_case(value)) {
@@ -156,7 +174,10 @@ impl Settings {
                 }
                 return Err(Error::new(Kind::Denied, format!("parameter \"{name}\" cannot be changed")));
             }
-            Access::Free | Access::Reported => {}
+            Access::Superuser if self.get("is_superuser").as_deref() != Some("on") => {
+                return Err(Error::new(Kind::Denied, format!("permission denied to set parameter \"{name}\"")));
+            }
+            Access::Free | Access::Reported | Access::Superuser => {}
         }
         let value = checked(&name, value, context)?;
         if setting.access == Access::Reported {
@@ -224,6 +245,8 @@ impl Settings {
         let is_fact = |name: &str| {
             find(name).is_some_and(|setting| matches!(setting.access, Access::Fact | Access::ReportedFact))
         };
+        // Who it is now need not be who set it.
+        self.values.retain(|name, _| find(name).is_none_or(|setting| setting.access != Access::Superuser));
         let changed: Vec<String> = self.values.keys().filter(|name| !is_fact(name)).cloned().collect();
         changed.iter().try_for_each(|name| self.set(name, None, context))
     }
@@ -231,7 +254,7 @@ impl Settings {
     /// Every known setting: name and value.
     pub fn all(&self) -> Vec<(String, String)> {
         let mut all: BTreeMap<String, String> =
-            SETTINGS.iter().map(|setting| (setting.name.to_owned(), setting.default.to_owned())).collect();
+            SETTINGS.iter().map(|setting| (setting.name.to_owned(), self.default(setting))).collect();
         all.extend(self.values.clone());
         all.extend(self.local.clone());
         all.into_iter().collect()
@@ -287,15 +310,22 @@ impl Settings {
         (spelling, self.get(name).unwrap_or_default())
     }
 
-    /// `None`: no limit.
-    pub fn statement_timeout(&self) -> Option<Duration> {
-        let value = self.get("statement_timeout")?;
-        duration(&value).ok().filter(|timeout| !timeout.is_zero())
+    /// One of the settings that are a time; `None`: no limit.
+    pub fn timeout(&self, name: &str) -> Option<Duration> {
+        units::duration(&self.get(name)?).ok().filter(|timeout| !timeout.is_zero())
+    }
+
+    /// Statements that take so long are logged; `None`: none is.
+    pub fn log_min_duration(&self) -> Option<Duration> {
+        match self.get("log_min_duration_statement")?.as_str() {
+            "-1" => None,
+            value => units::duration(value).ok(),
+        }
     }
 
     /// Bytes that a statement may hold; 0: no limit.
     pub fn query_memory_limit(&self) -> usize {
-        self.get("query_memory_limit").and_then(|value| sizes::bytes(&value)).unwrap_or(0)
+        self.get("query_memory_limit").and_then(|value| units::bytes(&value)).unwrap_or(0)
     }
 }
 
@@ -303,6 +333,7 @@ impl Settings {
 fn context(name: &str) -> &'static str {
     match find(name).map(|setting| setting.access) {
         Some(Access::Fact | Access::ReportedFact) => "internal",
+        Some(Access::Superuser) => "superuser",
         _ => "user",
     }
 }
@@ -326,14 +357,16 @@ fn checked(name: &str, value: &str, context: &SessionContext) -> Result<String> 
             _ => Err(Error::invalid(format!("client_encoding \"{value}\" is not supported")).hint("use UTF8")),
         },
         "statement_timeout" | "lock_timeout" | "idle_session_timeout" | "idle_in_transaction_session_timeout" => {
-            duration(value)?;
+            units::duration(value)?;
             Ok(value.to_owned())
         }
-        "query_memory_limit" => match sizes::bytes(value) {
-            Some(0 | sizes::LEAST..) => Ok(value.to_owned()),
-            Some(_) => Err(sizes::too_small(value)),
-            None => Err(sizes::not_a_size(value)),
+        "query_memory_limit" => match units::bytes(value) {
+            Some(0 | units::LEAST..) => Ok(value.to_owned()),
+            Some(_) => Err(units::too_small(value)),
+            None => Err(units::not_a_size(value)),
         },
+        "log_min_duration_statement" if value == "-1" => Ok(value.to_owned()),
+        "log_min_duration_statement" => units::duration(value).map(|_| value.to_owned()),
         "default_transaction_read_only" | "transaction_read_only" => match value.to_ascii_lowercase().as_str() {
             "off" | "false" | "no" | "0" | "f" | "n" => Ok("off".to_owned()),
             _ if is_on(value) => Ok("on".to_owned()),
@@ -382,38 +415,9 @@ fn set_datafusion(name: &str, value: Option<&str>, context: &SessionContext) -> 
     .map_err(|error| Error::new(Kind::UnknownSetting, error.strip_backtrace()))
 }
 
-/// `500` (milliseconds), `500ms`, `5s`, `1min`, `2h`.
-fn duration(value: &str) -> Result<Duration> {
-    let value = value.trim();
-    let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
-    let (number, unit) = value.split_at(digits);
-    let milliseconds = match unit.trim() {
-        "" | "ms" => 1,
-        "s" => 1_000,
-        "min" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(not_a_duration(value)),
-    };
-    let number: u64 = number.parse().map_err(|_| not_a_duration(value))?;
-    Ok(Duration::from_millis(number.saturating_mul(milliseconds)))
-}
-
-fn not_a_duration(value: &str) -> Error {
-    Error::invalid(format!("\"{value}\" is not a duration")).hint("write 500ms, 5s, 1min or 2h; 0 is no limit")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_have_units() {
-        assert_eq!(duration("250").unwrap(), Duration::from_millis(250));
-        assert_eq!(duration("5s").unwrap(), Duration::from_secs(5));
-        assert_eq!(duration("1 min").unwrap(), Duration::from_secs(60));
-        assert!(duration("soon").is_err());
-    }
 
     #[test]
     fn settings_are_checked_followed_and_reset() {
@@ -427,6 +431,13 @@ mod tests {
         settings.reset_all(&context).unwrap();
         assert_eq!(settings.get("application_name").as_deref(), Some(""));
         assert_eq!(settings.get("session_authorization").as_deref(), Some("ann"));
+        let denied = settings.set("log_min_duration_statement", Some("1s"), &context);
+        assert!(denied.is_ok(), "a superuser may");
+        settings.set_fact("is_superuser", "off");
+        assert_eq!(settings.set("log_min_duration_statement", Some("2s"), &context).unwrap_err().kind, Kind::Denied);
+        let mut settings = settings.with_default("log_min_duration_statement", Some("5s".to_owned()));
+        settings.reset_all(&context).unwrap();
+        assert_eq!(settings.log_min_duration(), Some(Duration::from_secs(5)));
         settings.set("query_memory_limit", Some("1GB"), &context).unwrap();
         assert_eq!(settings.query_memory_limit(), 1 << 30);
         assert!(settings.set("query_memory_limit", Some("1 horse"), &context).is_err());

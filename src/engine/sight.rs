@@ -18,13 +18,14 @@ use crate::engine::files::FilePlanner;
 use crate::engine::fitted::FittedModels;
 use crate::engine::foreign::Gateway;
 use crate::engine::lateral::Lateral;
+use crate::engine::lifted::Lifted;
 use crate::engine::pieces::Cuts;
 use crate::engine::relations::FunctionPlanner;
 use crate::engine::sorts::QuickSorts;
 use crate::engine::wildcards::Wildcards;
 use crate::engine::{
     ages, arithmetic, barrier, bounded, empty_arrays, identity, literals, pg_catalog, pg_json, pg_text,
-    privilege_functions, signals, text_casts,
+    privilege_functions, signals, sleep, text_casts,
 };
 use crate::error::{Error, Kind, Result};
 use crate::foreign::Pushdown;
@@ -88,12 +89,16 @@ impl Sight {
     /// A state that looks names up here, and from here on the planner of what is kept.
     pub fn state(&self, common: &Common) -> Result<SessionState> {
         let (store, planner) = (&self.store, &self.planner);
-        let catalogs = Catalogs::new(Arc::clone(store), Arc::clone(&self.gateway), Arc::clone(planner));
+        let activity = Arc::clone(&common.activity);
+        let catalogs = Catalogs::new(Arc::clone(store), Arc::clone(&self.gateway), Arc::clone(planner), activity);
         let catalogs: Arc<dyn CatalogProviderList> = Arc::new(catalogs);
         let functions = FunctionPlanner::new(Arc::clone(store), Arc::clone(&self.registry), Arc::clone(planner));
         let files = FilePlanner::new(Arc::clone(store), Arc::clone(planner));
         let mut rules = Analyzer::default().rules;
-        rules.splice(0..0, [Arc::new(Wildcards) as Arc<dyn AnalyzerRule + Send + Sync>, Arc::new(Lateral)]);
+        rules.splice(
+            0..0,
+            [Arc::new(Wildcards) as Arc<dyn AnalyzerRule + Send + Sync>, Arc::new(Lateral), Arc::new(Lifted)],
+        );
         let state = SessionStateBuilder::new()
             .with_config(common.settings.clone())
             .with_runtime_env(Arc::clone(&common.runtime))
@@ -117,6 +122,7 @@ impl Sight {
         identity::register(&context);
         privilege_functions::register(&context, store, planner);
         signals::register(&context, store, &common.activity);
+        sleep::register(&context);
         bounded::register(&context)?;
         arithmetic::register(&mut context)?;
         for function in FUNCTIONS {

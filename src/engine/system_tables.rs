@@ -15,6 +15,8 @@ use datafusion::datasource::MemTable;
 use datafusion::error::Result as DataFusionResult;
 use serde_json::Value;
 
+use crate::engine::Progress;
+use crate::engine::activity::{Activity, Job};
 use crate::engine::sources::Source;
 use crate::error::Result;
 use crate::models::{ALGORITHMS, declared_options};
@@ -30,10 +32,11 @@ pub struct Shown {
     access: Arc<Access>,
     /// The stored tables, and where they lie.
     tables: Vec<(Relation, String)>,
+    jobs: Vec<Job>,
 }
 
 impl Shown {
-    pub fn of(store: &Store) -> Result<Self> {
+    pub fn of(store: &Store, activity: &Activity) -> Result<Self> {
         let mut tables = Vec::new();
         for schema in store.schemas()? {
             for relation in store.relations(&schema)? {
@@ -43,7 +46,13 @@ impl Shown {
                 }
             }
         }
-        Ok(Self { models: store.models()?, servers: store.foreign_servers(), access: store.access(), tables })
+        Ok(Self {
+            models: store.models()?,
+            servers: store.foreign_servers(),
+            access: store.access(),
+            tables,
+            jobs: activity.jobs(),
+        })
     }
 }
 
@@ -79,6 +88,7 @@ pub const SYSTEM_TABLES: &[&SystemTable] = &[
     &SERVERS,
     &TABLES,
     &ROLE_LIMITS,
+    &JOBS,
 ];
 
 pub const MODELS: SystemTable = SystemTable {
@@ -381,6 +391,36 @@ fn array(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
+const JOBS: SystemTable = SystemTable {
+    name: "jobs",
+    doc: "One row a statement that takes its time in steps, as a training does: who runs it since when, what it is at, and how \
+          many steps of it are done. pg_cancel_backend(pid) stops it.",
+    columns: &[
+        ("pid", Cell::Whole),
+        ("role_name", Cell::Text),
+        ("started", Cell::Moment),
+        ("doing", Cell::Text),
+        ("step", Cell::Whole),
+        ("steps", Cell::Whole),
+    ],
+    lines: |Shown { access, jobs, .. }| {
+        let line = |job: &Job| {
+            let Progress { doing, done, total } = &job.progress;
+            let known = (*total > 0).then_some(total);
+            let (step, steps) = (known.map(|_| *done), known.copied());
+            vec![
+                job.pid.into(),
+                access.name(job.role).into(),
+                job.started.into(),
+                doing.as_str().into(),
+                step.into(),
+                steps.into(),
+            ]
+        };
+        jobs.iter().map(line).collect()
+    },
+};
+
 const ROLE_LIMITS: SystemTable = SystemTable {
     name: "role_limits",
     doc: "One row a role that may log in: how many sessions it may have, how many of their statements run at once, and the \
@@ -469,13 +509,14 @@ impl Cell {
 /// The schema that holds them.
 pub struct SystemTables {
     store: Arc<Store>,
+    activity: Arc<Activity>,
 }
 
 impl SystemTables {
     pub const SCHEMA: &str = "ml";
 
-    pub fn new(store: Arc<Store>) -> Self {
-        Self { store }
+    pub fn new(store: Arc<Store>, activity: Arc<Activity>) -> Self {
+        Self { store, activity }
     }
 }
 
@@ -493,7 +534,7 @@ impl SchemaProvider for SystemTables {
 
     async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
         let Some(table) = SYSTEM_TABLES.iter().find(|table| table.name == name) else { return Ok(None) };
-        let rows = table.rows(&Shown::of(&self.store)?)?;
+        let rows = table.rows(&Shown::of(&self.store, &self.activity)?)?;
         Ok(Some(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?)))
     }
 

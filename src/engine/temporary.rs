@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::{ResolvedTableReference, TableReference};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::sql::parser::Statement as Sql;
-use datafusion::sql::sqlparser::ast::{self, OnCommit};
+use datafusion::sql::sqlparser::ast::{self, Ident, ObjectNamePart, OnCommit, visit_relations_mut};
 
 use crate::engine::Session;
 use crate::engine::catalog::CATALOG;
@@ -106,6 +107,20 @@ pub fn resolved(name: TableReference, default_schema: &str, store: &Store) -> Re
 }
 
 impl Session {
+    /// Writes the name of the session's own schema where a statement says `pg_temp`.
+    pub(super) fn spell_temporary(&self, sql: &mut Sql) {
+        let Some(schema) = lock(&self.temporary).schema.clone() else { return };
+        let Sql::Statement(statement) = sql else { return };
+        let _ = visit_relations_mut(statement.as_mut(), |name| {
+            if let [ObjectNamePart::Identifier(first), _] = name.0.as_mut_slice()
+                && first.value.eq_ignore_ascii_case(ALIAS)
+            {
+                *first = Ident::with_quote('"', schema.as_str());
+            }
+            ControlFlow::<()>::Continue(())
+        });
+    }
+
     pub(super) fn default_schema(&self) -> String {
         self.context.state_ref().read().config_options().catalog.default_schema.clone()
     }
@@ -116,12 +131,12 @@ impl Session {
 
     /// The name of a temporary table to be, in the session's schema for them, which is there from here on.
     pub(super) fn temporary_name(&self, name: &TableReference) -> Result<ResolvedTableReference> {
-        if name.schema().is_some_and(|schema| schema != ALIAS) {
+        let identity = self.identity();
+        let schema = format!("{PREFIX}{}", identity.backend_pid);
+        if name.schema().is_some_and(|named| named != ALIAS && named != schema) {
             let message = "cannot create temporary relation in non-temporary schema";
             return Err(Error::new(Kind::Invalid, message).hint("leave out the schema"));
         }
-        let identity = self.identity();
-        let schema = format!("{PREFIX}{}", identity.backend_pid);
         self.store().create_schema(&schema, true, identity.session_role)?;
         let default = self.default_schema();
         if parts(&default).is_none() {

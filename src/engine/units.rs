@@ -1,6 +1,8 @@
-//! Sizes of memory as people write them.
+//! Sizes of memory and times as people write them.
 
-use crate::error::Error;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
 
 /// Less than this no query could begin with.
 pub const LEAST: usize = 16 << 20;
@@ -30,6 +32,27 @@ pub fn too_small(text: &str) -> Error {
     Error::invalid(format!("{text} is out of range; the least is {}MB", LEAST >> 20))
 }
 
+/// `500` (milliseconds), `500ms`, `5s`, `1min`, `2h`, `1d`.
+pub fn duration(value: &str) -> Result<Duration> {
+    let value = value.trim();
+    let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    let (number, unit) = value.split_at(digits);
+    let milliseconds = match unit.trim() {
+        "" | "ms" => 1,
+        "s" => 1_000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(not_a_duration(value)),
+    };
+    let number: u64 = number.parse().map_err(|_| not_a_duration(value))?;
+    Ok(Duration::from_millis(number.saturating_mul(milliseconds)))
+}
+
+fn not_a_duration(value: &str) -> Error {
+    Error::invalid(format!("\"{value}\" is not a duration")).hint("write 500ms, 5s, 1min or 2h; 0 is no limit")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +65,12 @@ mod tests {
         assert_eq!(bytes("much"), None);
         assert_eq!(bytes("-1"), None);
         assert_eq!(bytes("99999999999999TB"), None);
+    }
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("250").unwrap(), Duration::from_millis(250));
+        assert_eq!(duration("5s").unwrap(), Duration::from_secs(5));
+        assert_eq!(duration("1 min").unwrap(), Duration::from_secs(60));
+        assert!(duration("soon").is_err());
     }
 }

@@ -83,6 +83,9 @@ fn between<'a>(message: &'a str, before: &str, after: &str) -> Option<&'a str> {
 fn about_names(message: &str) -> Option<Error> {
     // `table 'cohort.public.nope' not found`: a person typed only the last name.
     if let Some(name) = message.strip_prefix("table '").and_then(|rest| rest.strip_suffix("' not found")) {
+        // A session with temporary tables looks in two schemas, of which people know the second.
+        let name =
+            name.rsplit_once('\0').map_or(name, |(_, lasting)| lasting.strip_prefix("public.").unwrap_or(lasting));
         let short = name.strip_prefix("cohort.public.").or_else(|| name.strip_prefix("cohort.")).unwrap_or(name);
         return Some(Error::new(Kind::UnknownTable, format!("relation \"{short}\" does not exist")));
     }
@@ -375,6 +378,7 @@ mod tests {
             ("Invalid function 'roun'.\nDid you mean 'x'?", "42883: function roun does not exist"),
             ("table function 'nope' not found", "42883: function nope does not exist"),
             ("table 'cohort.public.nope' not found", "42P01: relation \"nope\" does not exist"),
+            ("table 'cohort.\0pg_temp_1\0public.nope' not found", "42P01: relation \"nope\" does not exist"),
             ("Cannot cast string 'a' to value of Int64 type", "22P02: invalid input syntax for type bigint: \"a\""),
             (
                 "Cannot cast string '99999999999999999999' to value of Int64 type",

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgwire::messages::startup::ParameterStatus;
 use tokio::net::TcpStream;
@@ -57,6 +57,8 @@ pub(super) struct Connection {
     closing: CancellationToken,
     /// After an error in the extended protocol everything is skipped until Sync.
     skipping: bool,
+    /// It was told last that it is its turn.
+    at_rest: bool,
     /// Several statements before one Sync are a transaction, which has begun.
     pipelined: bool,
     _place: OwnedSemaphorePermit,
@@ -83,6 +85,17 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     }
 }
 
+/// Ends when the client has said nothing for too long, with what it is told.
+async fn idle(timeout: Option<(Duration, Error)>) -> Error {
+    match timeout {
+        Some((timeout, told)) => {
+            tokio::time::sleep(timeout).await;
+            told
+        }
+        None => std::future::pending().await,
+    }
+}
+
 async fn leave(mut wire: Wire, error: &Error) {
     tracing::debug!(%error, "connection ended");
     wire.send(&responses::error("FATAL", error));
@@ -100,6 +113,7 @@ impl Connection {
             terminate: login.terminate,
             closing: shared.closing.clone(),
             skipping: false,
+            at_rest: true,
             pipelined: false,
             _place: login.place,
         }
@@ -108,12 +122,15 @@ impl Connection {
     /// Answers messages until the connection ends, and says why it did.
     async fn run(&mut self) -> Failure {
         loop {
+            let idle = idle(self.session.idle_timeout().filter(|_| self.at_rest));
             let message = tokio::select! {
                 biased;
                 () = self.closing.cancelled() => Err(Failure::shutting_down()),
                 () = self.terminate.cancelled() => Err(Failure::shutting_down()),
                 message = self.wire.message() => message,
+                told = idle => Err(Failure::Fatal(told)),
             };
+            self.at_rest = false;
             let (letter, body) = match message {
                 Ok(Some(message)) => message,
                 Ok(None) => return Failure::Gone,
@@ -137,7 +154,10 @@ impl Connection {
         match request {
             Request::Query(sql) => {
                 self.end_pipeline(true)?;
-                self.query(sql).await?;
+                let started = Instant::now();
+                let answered = self.query(sql).await;
+                self.session.note_duration(started.elapsed());
+                answered?;
                 self.ready().await
             }
             Request::Parse { statement, sql, declared } => self.parse(statement, sql, declared).await,
@@ -145,7 +165,10 @@ impl Connection {
             Request::Describe(target) => self.describe(&target),
             Request::Execute { portal, max_rows } => {
                 self.begin_pipeline(&portal).await?;
-                self.execute(portal, max_rows).await
+                let started = Instant::now();
+                let answered = self.execute(portal, max_rows).await;
+                self.session.note_duration(started.elapsed());
+                answered
             }
             Request::Close(target) => self.close(&target),
             Request::Flush => self.wire.flush().await,
@@ -217,6 +240,7 @@ impl Connection {
         self.report_settings();
         self.session.note_idle();
         self.wire.send(&responses::ready(transaction));
+        self.at_rest = true;
         self.wire.flush().await
     }
 

@@ -34,7 +34,7 @@ impl Connection {
         declared: Vec<Option<Type>>,
     ) -> Result<(), Failure> {
         if name.is_empty() {
-            self.statements.remove("");
+            self.forget("");
         } else if self.statements.contains_key(&name) || self.session.named_statement(&name).is_some() {
             let message = format!("prepared statement \"{name}\" already exists");
             return Err(Error::new(Kind::StatementExists, message).into());
@@ -55,6 +55,9 @@ impl Connection {
             }
             None => Statement { prepared: None, parameters: Vec::new(), deallocates: None },
         };
+        if let Some(prepared) = statement.prepared.as_ref().filter(|_| !name.is_empty()) {
+            self.session.lend(&name, prepared);
+        }
         self.statements.insert(name, Arc::new(statement));
         self.wire.send(&ParseComplete::new());
         Ok(())
@@ -217,7 +220,7 @@ impl Connection {
     /// Closing what does not exist is no error.
     pub(super) fn close(&mut self, target: &Target) -> Result<(), Failure> {
         match target {
-            Target::Statement(name) => drop(self.statements.remove(name)),
+            Target::Statement(name) => drop(self.forget(name)),
             Target::Portal(name) => {
                 if self.portals.remove(name).is_none() {
                     self.session.close_cursor(name);
@@ -231,7 +234,8 @@ impl Connection {
     /// A statement without rows is done; some of them concern what this connection holds.
     pub(super) fn done(&mut self, tag: String) {
         if tag == "DEALLOCATE ALL" || tag == "DISCARD ALL" {
-            self.statements.clear();
+            let names: Vec<String> = self.statements.keys().cloned().collect();
+            names.iter().for_each(|name| drop(self.forget(name)));
         }
         if tag == "CLOSE CURSOR ALL" || tag == "DISCARD ALL" {
             self.portals.clear();
@@ -241,7 +245,13 @@ impl Connection {
 
     /// Drivers prepare by message and deallocate by SQL. `false`: not one of ours, the engine knows what to say.
     pub(super) fn deallocate(&mut self, name: Option<&str>) -> bool {
-        name.is_some_and(|name| self.statements.remove(name).is_some())
+        name.is_some_and(|name| self.forget(name).is_some())
+    }
+
+    /// A statement that was prepared by message is no more.
+    pub(super) fn forget(&mut self, name: &str) -> Option<Arc<Statement>> {
+        self.session.take_back(name);
+        self.statements.remove(name)
     }
 
     /// What was prepared by message, or else by SQL.

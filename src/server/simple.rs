@@ -15,7 +15,7 @@ impl Connection {
     /// Runs all statements of a text; the first that fails is the last that runs.
     pub(super) async fn query(&mut self, sql: String) -> Result<(), Failure> {
         // As in Postgres, what has no name does not survive a simple query.
-        self.statements.remove("");
+        self.forget("");
         self.portals.remove("");
         let statements = self.parse_text(&sql).await.map_err(|error| with_place(error, &sql))?;
         if statements.is_empty() {

@@ -9,14 +9,11 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::{holds, parsed, replace};
 
-/// Rewrites them, but not inside of functions: an aggregate cannot hold a query.
+/// Rewrites them, inside of functions too.
 pub fn among_columns(select: &mut Select) {
-    if is_grouped(select) {
-        return;
-    }
     for item in &mut select.projection {
         let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = &mut *item else { continue };
-        if !asks(expr) || in_function(expr) {
+        if !asks(expr) {
             continue;
         }
         // What Postgres puts over it.
@@ -41,10 +38,6 @@ pub fn among_columns(select: &mut Select) {
 
 fn asks(expr: &Expr) -> bool {
     holds(expr, |expr| matches!(expr, Expr::InSubquery { .. } | Expr::Exists { .. }))
-}
-
-fn in_function(expr: &Expr) -> bool {
-    holds(expr, |expr| matches!(expr, Expr::Function(_)) && asks(expr))
 }
 
 fn counted(expr: &Expr) -> Option<String> {

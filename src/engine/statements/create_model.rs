@@ -330,7 +330,11 @@ impl CreateModel {
         let started = Instant::now();
         let (algorithm, options) = self.checked()?;
         let before = before.map(|version| self.artefact(session, algorithm, version)).transpose()?.flatten();
+        // For the training as well as for its query.
+        let _turn = session.turn(run).await?;
+        run.begin(format!("reading the rows for model {}", self.name));
         let read = self.read(session, algorithm, &options, run).await?;
+        run.begin(format!("training {} for model {}", algorithm.name(), self.name));
         run.notice(format!(
             "read {} rows in {:.1} s; training {}",
             read.n_rows,
@@ -554,6 +558,9 @@ impl Progress {
     }
 
     fn tell(&self, step: &Step) {
+        if *step != Step::QUESTION {
+            self.run.step(step.done, step.total);
+        }
         let second = self.started.elapsed().as_secs();
         if self.told.swap(second, Ordering::Relaxed) == second {
             return;

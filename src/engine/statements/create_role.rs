@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use crate::engine::login::verifier;
 use crate::engine::rights::Rights;
 use crate::engine::statement::{self, Own, at_words, folded, syntax, take_words};
-use crate::engine::{Answer, Run, Session, sizes};
+use crate::engine::{Answer, Run, Session, units};
 use crate::error::{Error, Kind, Result};
 use crate::storage::{Access, Membership, RoleChange, RoleId, check_role_name};
 
@@ -251,10 +251,10 @@ fn memory(parser: &mut Parser) -> Result<Option<u64>> {
 }
 
 fn least(text: &str) -> Result<u64> {
-    match sizes::bytes(text) {
-        Some(bytes @ sizes::LEAST..) => Ok(bytes as u64),
-        Some(_) => Err(sizes::too_small(text)),
-        None => Err(sizes::not_a_size(text)),
+    match units::bytes(text) {
+        Some(bytes @ units::LEAST..) => Ok(bytes as u64),
+        Some(_) => Err(units::too_small(text)),
+        None => Err(units::not_a_size(text)),
     }
 }
 

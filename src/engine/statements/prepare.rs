@@ -110,7 +110,11 @@ fn listed<T>(parser: &mut Parser, item: impl FnMut(&mut Parser) -> Result<T, Par
 #[async_trait]
 impl Own for Prepare {
     async fn run(&self, session: &Session, _run: &Run) -> Result<Answer> {
-        check_new(&lock(&session.prepared), &self.name)?;
+        if session.executed_statement(&self.name).is_some() {
+            let message = format!("prepared statement \"{}\" already exists", self.name);
+            return Err(Error::new(Kind::StatementExists, message));
+        }
+        check_room(&lock(&session.prepared))?;
         let types: Vec<_> = self.types(session).await?.into_iter().map(Some).collect();
         let prepared = session.prepare(self.statement.clone(), &types).await?;
         lock(&session.prepared).insert(self.name.clone(), prepared);
@@ -134,10 +138,7 @@ impl Prepare {
     }
 }
 
-fn check_new(prepared: &BTreeMap<String, Prepared>, name: &str) -> Result<()> {
-    if prepared.contains_key(name) {
-        return Err(Error::new(Kind::StatementExists, format!("prepared statement \"{name}\" already exists")));
-    }
+fn check_room(prepared: &BTreeMap<String, Prepared>) -> Result<()> {
     if prepared.len() >= MAX_PREPARED {
         let message = format!("too many prepared statements: {MAX_PREPARED} is the most a connection can have");
         return Err(Error::new(Kind::LimitExceeded, message).hint("DEALLOCATE those that are not needed any more"));
@@ -148,11 +149,11 @@ fn check_new(prepared: &BTreeMap<String, Prepared>, name: &str) -> Result<()> {
 #[async_trait]
 impl Own for Execute {
     fn columns_in(&self, session: &Session) -> Option<SchemaRef> {
-        session.named_statement(&self.name)?.columns_in(session)
+        session.executed_statement(&self.name)?.columns_in(session)
     }
 
     async fn run(&self, session: &Session, run: &Run) -> Result<Answer> {
-        let prepared = session.named_statement(&self.name).ok_or_else(|| unknown(&self.name))?;
+        let prepared = session.executed_statement(&self.name).ok_or_else(|| unknown(&self.name))?;
         let values = self.values(session, prepared.parameters(), run).await?;
         session.execute(&prepared, values, run).await
     }

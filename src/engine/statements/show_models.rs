@@ -50,7 +50,7 @@ impl Own for ShowModels {
     }
 
     async fn run(&self, session: &Session, _run: &Run) -> Result<Answer> {
-        let mut rows = MODELS.rows(&Shown::of(&session.store())?)?;
+        let mut rows = MODELS.rows(&Shown::of(&session.store(), &session.engine.common.activity)?)?;
         if let Some(pattern) = &self.like {
             let at = rows.schema().index_of("model_name").map_err(Error::from)?;
             let pattern = datafusion::arrow::array::StringArray::new_scalar(pattern);

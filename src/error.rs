@@ -105,6 +105,8 @@ kinds! {
     WrongPassword = "28P01",
     /// The role may not log in, whatever it proves.
     NoLogin = "28000",
+    /// A definition that leads back to itself.
+    InvalidDefinition = "42P17",
     /// A membership that would lead back to itself.
     InvalidGrant = "0LP01",
     /// A name that only the system may use.

@@ -370,6 +370,18 @@ async fn a_role_takes_no_more_than_its_share() {
     assert_eq!(counted.await.unwrap(), "300000");
     assert_eq!(admin.value(waiting).await, "0");
 
+    // A higher limit lets in those who wait already.
+    let busy = connect(server.address, "user=ann").await;
+    let pid = busy.value("SELECT pg_backend_pid()").await;
+    let running = tokio::spawn(async move { busy.client.batch_execute(ENDLESS).await.unwrap_err() });
+    let fourth = connect(server.address, "user=ann").await;
+    let counted = tokio::spawn(async move { fourth.value("SELECT count(*) FROM t").await });
+    crate::server::eventually(|| async { admin.value(waiting).await == "1" }).await;
+    admin.run("ALTER ROLE ann STATEMENT LIMIT -1").await;
+    assert_eq!(counted.await.unwrap(), "300000");
+    admin.run(&format!("SELECT pg_cancel_backend({pid}); ALTER ROLE ann STATEMENT LIMIT 1")).await;
+    assert_eq!(running.await.unwrap().code(), Some(&SqlState::QUERY_CANCELED));
+
     // An open cursor has a turn, and its session never waits for itself.
     third.run("RESET statement_timeout; BEGIN; DECLARE c CURSOR FOR SELECT i FROM t; FETCH 1 FROM c").await;
     assert_eq!(third.value("SELECT count(*) FROM t").await, "300000");
@@ -388,6 +400,13 @@ async fn a_role_takes_no_more_than_its_share() {
         "out of memory: the statement needs more than the memory limit of the session (query_memory_limit), 16 MiB";
     assert_eq!(third.refusal(hungry).await.message(), told);
     third.run(&format!("RESET query_memory_limit; {hungry}")).await;
+
+    // Also of what takes no turn.
+    admin.run("ALTER ROLE ann MEMORY LIMIT '16MB'").await;
+    let light = "SELECT count(DISTINCT a.oid::text || b.attname || c.attname || repeat('x', 500)) FROM pg_class a \
+                 JOIN pg_attribute b ON a.oid = b.attrelid JOIN pg_attribute c ON c.attnum <> b.attnum";
+    let fifth = connect(server.address, "user=ann").await;
+    assert_eq!(fifth.refusal(light).await.code(), &SqlState::OUT_OF_MEMORY);
 }
 
 /// Who says nothing for too long is told so, and gone; in a block sooner than outside of one, if that is wanted.

@@ -715,9 +715,13 @@ async fn execute_runs_what_a_message_prepared() {
     let talk = tokio::task::spawn_blocking(move || {
         let mut raw = Raw::open(address);
         raw.message(b'P', b"named\0SELECT $1::int4 + 1\0\0\0");
+        // One that would run itself.
+        raw.message(b'P', b"again\0EXECUTE again\0\0\0");
         raw.message(b'S', b"");
         let mut said = vec![letters(&raw.until_ready())];
-        for sql in ["EXECUTE named(41)", "PREPARE named AS SELECT 1", "DEALLOCATE named", "EXECUTE named(1)"] {
+        for sql in
+            ["EXECUTE named(41)", "PREPARE named AS SELECT 1", "DEALLOCATE named", "EXECUTE named(1)", "EXECUTE again"]
+        {
             raw.query(sql);
             let messages = raw.until_ready();
             let text = |body: &[u8]| String::from_utf8_lossy(body).replace('\0', " ");
@@ -727,9 +731,10 @@ async fn execute_runs_what_a_message_prepared() {
         said
     });
     let said = talk.await.unwrap();
-    assert_eq!(said[0], "1Z");
+    assert_eq!(said[0], "11Z");
     assert!(said[1].ends_with("42"), "{}", said[1]);
     assert!(said[2].contains("42P05"), "{}", said[2]);
     assert_eq!(said[3], "");
     assert!(said[4].contains("26000"), "{}", said[4]);
+    assert!(said[5].contains("26000"), "{}", said[5]);
 }

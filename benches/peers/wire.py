@@ -21,6 +21,7 @@ import pwd
 import shutil
 import socket
 import statistics
+import struct
 import subprocess
 import tempfile
 import time
@@ -154,6 +155,34 @@ def copy_in(server, sql, file):
             copy.write(file[at:at + (1 << 16)])
 
 
+def drained(binary):
+    """A client that throws away what it reads, so that nothing but the server takes time."""
+    def message(letter, body):
+        return letter + struct.pack("!i", len(body) + 4) + body
+
+    def run(server, rows):
+        where = psycopg.conninfo.conninfo_to_dict(server.url)
+        with socket.create_connection((where["host"], int(where["port"]))) as client:
+            login = struct.pack("!i", 196608) + f"user\0{where['user']}\0database\0{where['dbname']}\0\0".encode()
+            client.sendall(struct.pack("!i", len(login) + 4) + login)
+            buffer, end = bytearray(1 << 20), b"Z\0\0\0\x05I"
+
+            def until_ready():
+                tail = b""
+                while not tail.endswith(end):
+                    n = client.recv_into(buffer)
+                    assert n, "the server left"
+                    tail = (tail + bytes(buffer[max(0, n - 6):n]))[-6:]
+
+            until_ready()
+            started = time.perf_counter()
+            bind = b"\0\0" + struct.pack("!hhhh", 0, 0, 1, int(binary))
+            client.sendall(message(b"P", b"\0" + QUERY.encode() + b"\0\0\0") + message(b"B", bind) + message(b"E", b"\0\0\0\0\0") + message(b"S", b""))
+            until_ready()
+            return time.perf_counter() - started
+    return run
+
+
 def psycopg_rows(binary):
     def run(server, rows):
         # Until all rows are with the client; turning them into Python's objects is not the server's work.
@@ -221,6 +250,8 @@ def pgbench(server, _):
 
 # What a run gives: seconds, as returned or as it took; for pgbench transactions a second.
 JOBS = {
+    "drained text": drained(False),
+    "drained binary": drained(True),
     "psycopg text": psycopg_rows(False),
     "psycopg binary": psycopg_rows(True),
     "psql": psql,

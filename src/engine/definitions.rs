@@ -9,17 +9,16 @@ use datafusion::common::{ResolvedTableReference, SchemaReference, TableReference
 use datafusion::logical_expr::{CreateMemoryTable, CreateView, DdlStatement};
 use datafusion::sql::parser::Statement as Sql;
 use datafusion::sql::resolve::resolve_table_references;
-use datafusion::sql::sqlparser::ast::{Ident, ObjectNamePart, visit_relations_mut};
+use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, ObjectNamePart, VisitMut, VisitorMut};
 
 use crate::engine::catalog::CATALOG;
 use crate::engine::rights::Rights;
-use crate::engine::sources::sources;
 use crate::engine::statement::{folded, parse_sql};
 use crate::engine::system_tables::SystemTables;
 use crate::engine::temporary::AtCommit;
 use crate::engine::{Answer, Run, Session, rules, temporary};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{IfExists, Partitioning, Relation, RelationKind, RelationType, Rules, TableId, fill};
+use crate::storage::{IfExists, Partitioning, Relation, RelationKind, RelationType, Rules, Store, TableId, fill};
 
 /// Runs a definition. `view` is the query of a CREATE VIEW as it was written; `table` what a CREATE TABLE says that
 /// DataFusion does not know: its rules, and what becomes of a temporary one.
@@ -214,46 +213,98 @@ fn create_view(session: &Session, view: CreateView, query: &str) -> Result<()> {
         false => new_name(session, &view.name),
     };
     writable(&name)?;
-    let reads_temporary =
-        || Ok::<_, Error>(sources(&view.input)?.iter().any(|read| read.schema.starts_with(temporary::PREFIX)));
-    if !view.temporary && reads_temporary()? {
-        return Err(Error::unsupported(format!("view \"{}\" would read a temporary table", name.table))
-            .hint("the view stays when the table goes: let it read others, or make it a temporary view"));
+    let (query, reads_temporary) = with_schemas(session, query)?;
+    if !view.temporary && reads_temporary {
+        return Err(Error::unsupported(format!("view \"{}\" would read a temporary table or view", name.table))
+            .hint("the view stays when what it reads goes: let it read others, or make it a temporary view"));
     }
     let (store, rights) = (&session.store(), session.rights()?);
     let there = store.relation(&name.schema, &name.table)?;
     if !view.temporary {
         check_create(&rights, &name.schema, there.as_ref(), view.or_replace)?;
     }
-    refuse_circle(session, &name, query)?;
+    refuse_circle(session, &name, &query)?;
     let columns = Arc::clone(view.input.schema().inner());
-    let query = with_schemas(session, query)?;
     store.create_view(&name.schema, &name.table, &query, columns, view.or_replace, rights.role())
 }
 
-/// The query with the schemas of its tables, where they are not those that it would be looked for in by itself.
-fn with_schemas(session: &Session, query: &str) -> Result<String> {
+/// The query with the schemas of its tables, where they are not those that it would be looked for in by itself; and
+/// whether any of them is temporary.
+fn with_schemas(session: &Session, query: &str) -> Result<(String, bool)> {
     let mut statement = parse_sql(query)?;
-    let (_, ctes) = resolve_table_references(&statement, true)?;
-    let ctes: Vec<String> = ctes.iter().map(|cte| cte.table().to_owned()).collect();
     let (store, default) = (session.store(), session.default_schema());
-    let Sql::Statement(parsed) = &mut statement else { return Ok(query.to_owned()) };
-    let mut changed = false;
-    let _ = visit_relations_mut(parsed.as_mut(), |name| {
-        if let [part] = name.0.as_slice()
-            && let Some(table) = part.as_ident().map(folded)
-            && !ctes.contains(&table)
-        {
-            let found = temporary::resolved(TableReference::bare(table), &default, &store);
-            let is_there = store.relation(&found.schema, &found.table).is_ok_and(|relation| relation.is_some());
-            if is_there && *found.schema != *"public" {
-                name.0.insert(0, ObjectNamePart::Identifier(Ident::with_quote('"', found.schema.as_ref())));
-                changed = true;
-            }
+    let mut named = Named { store, default, scopes: Vec::new(), changed: false, temporary: false };
+    if let Sql::Statement(parsed) = &mut statement {
+        let _ = parsed.visit(&mut named);
+    }
+    Ok((if named.changed { statement.to_string() } else { query.to_owned() }, named.temporary))
+}
+
+/// Names relations by their schemas on its way through a query.
+struct Named {
+    store: Arc<Store>,
+    default: String,
+    /// The queries that the place is in.
+    scopes: Vec<Scope>,
+    changed: bool,
+    temporary: bool,
+}
+
+/// What WITH has given names to in a query. Each is known from its end on, or everywhere if it is recursive.
+struct Scope {
+    names: Vec<String>,
+    recursive: bool,
+    known: usize,
+}
+
+impl Scope {
+    fn knows(&self, name: &str) -> bool {
+        let known = if self.recursive { self.names.len() } else { self.known };
+        self.names[..known].iter().any(|known| known == name)
+    }
+}
+
+impl VisitorMut for Named {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<()> {
+        let with = query.with.as_ref();
+        let names = with.map(|with| with.cte_tables.iter().map(|cte| folded(&cte.alias.name)).collect());
+        let recursive = with.is_some_and(|with| with.recursive);
+        self.scopes.push(Scope { names: names.unwrap_or_default(), recursive, known: 0 });
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut ast::Query) -> ControlFlow<()> {
+        self.scopes.pop();
+        // The first queries inside of one are those that it has named.
+        if let Some(around) = self.scopes.last_mut() {
+            around.known = (around.known + 1).min(around.names.len());
         }
-        ControlFlow::<()>::Continue(())
-    });
-    Ok(if changed { statement.to_string() } else { query.to_owned() })
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, name: &mut ObjectName) -> ControlFlow<()> {
+        let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
+        let schema = match parts.as_slice() {
+            [table] if !self.scopes.iter().any(|scope| scope.knows(table)) => {
+                let found = temporary::resolved(TableReference::bare(table.as_str()), &self.default, &self.store);
+                let relation = self.store.relation(&found.schema, &found.table);
+                relation.ok().flatten().map(|relation| relation.schema).filter(|schema| schema != "public")
+            }
+            [schema, _] => {
+                self.temporary |= schema.starts_with(temporary::PREFIX);
+                None
+            }
+            _ => None,
+        };
+        if let Some(schema) = schema {
+            self.temporary |= schema.starts_with(temporary::PREFIX);
+            name.0.insert(0, ObjectNamePart::Identifier(Ident::with_quote('"', schema)));
+            self.changed = true;
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// A view that reads itself, through others too, could never be planned.

@@ -86,6 +86,7 @@ fn name_of(relation: &TableFactor) -> Option<String> {
     match relation {
         TableFactor::Table { alias: Some(alias), .. }
         | TableFactor::Derived { alias: Some(alias), .. }
+        | TableFactor::UNNEST { alias: Some(alias), .. }
         | TableFactor::Function { alias: Some(alias), .. } => Some(folded(&alias.name)),
         TableFactor::Table { name, .. } | TableFactor::Function { name, .. } => {
             name.0.last().and_then(|part| part.as_ident()).map(folded)

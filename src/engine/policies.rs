@@ -73,13 +73,14 @@ impl Rights {
         found_by: &str,
         commands: &[PolicyCommand],
     ) -> Result<Option<LogicalPlan>> {
-        if self.sees_all_rows(relation) || self.inside() == Some(relation.id) {
+        if self.sees_all_rows(relation) || self.is_inside(relation) {
             return Ok(None);
         }
+        let applying = self.applying_policies_of(relation)?;
         let conditions = commands.iter().flat_map(|command| self.conditions(relation, Demand::There(*command)));
         let conditions: Vec<String> = conditions.map(|condition| condition.sql).collect();
         let plan = self.planned(relation, "*", found_by, &conditions.join(" AND "))?;
-        self.applying_policies_of(relation)?.checked(plan).map(Barrier::over).map(Some)
+        applying.checked(plan).map(Barrier::over).map(Some)
     }
 
     /// Without any permissive policy there is no row.

@@ -30,8 +30,8 @@ pub struct Rights {
     /// The role, and those whose rights it has without SET ROLE.
     active: HashSet<RoleId>,
     superuser: bool,
-    /// The table whose policies are being applied: what they read of it themselves is not filtered again.
-    inside: Option<i64>,
+    /// The tables whose policies are being applied, one inside the other: what they read of the last is not filtered again.
+    inside: Vec<i64>,
     /// What is to be done with the rows of a table whose rows' numbers are read.
     changing: &'static [PolicyCommand],
 }
@@ -49,7 +49,7 @@ impl Rights {
             role,
             active: access.inherited_by(role),
             superuser: found.superuser,
-            inside: None,
+            inside: Vec::new(),
             changing: &[PolicyCommand::Select],
             access,
         })
@@ -57,7 +57,7 @@ impl Rights {
 
     /// The rights of another role, for what is done in its name: its views, its models.
     pub fn acting_as(&self, role: RoleId) -> Result<Self> {
-        Self::of(&self.store, &self.planner, role)
+        Ok(Self { inside: self.inside.clone(), ..Self::of(&self.store, &self.planner, role)? })
     }
 
     /// The same rights, for a statement that does this with the rows that it numbers.
@@ -67,12 +67,19 @@ impl Rights {
 
     /// The same rights, for what the policies of a table read.
     pub fn applying_policies_of(&self, relation: &Relation) -> Result<Self> {
-        Ok(Self { inside: Some(relation.id), ..self.acting_as(self.role)? })
+        let mut rights = self.acting_as(self.role)?;
+        if rights.inside.contains(&relation.id) {
+            let message = format!("infinite recursion detected in policy for relation \"{}\"", relation.name);
+            return Err(Error::new(Kind::InvalidDefinition, message)
+                .hint("its policies read a table whose policies read it: let one read a view of the tables' owner, who sees all rows"));
+        }
+        rights.inside.push(relation.id);
+        Ok(rights)
     }
 
-    /// The table whose policies are being applied.
-    pub fn inside(&self) -> Option<i64> {
-        self.inside
+    /// Whether it is this table whose policies are being applied.
+    pub fn is_inside(&self, relation: &Relation) -> bool {
+        self.inside.last() == Some(&relation.id)
     }
 
     /// What plans conditions.
@@ -142,6 +149,21 @@ impl Rights {
     pub fn must(&self, relation: &Relation, privilege: Privilege) -> Result<()> {
         self.must_use_schema(&relation.schema)?;
         match self.has(Object::Relation(relation.id), relation.owner, privilege) {
+            true => Ok(()),
+            false => Err(denied(spoken(relation), &relation.name)),
+        }
+    }
+
+    /// The same of some columns, which the privilege may have been granted on one by one.
+    pub fn must_on_columns(&self, relation: &Relation, privilege: Privilege, columns: &[usize]) -> Result<()> {
+        self.must_use_schema(&relation.schema)?;
+        let object = Object::Relation(relation.id);
+        if self.has(object, relation.owner, privilege) {
+            return Ok(());
+        }
+        let granted: HashSet<&str> = self.granted(object, privilege).flatten().collect();
+        let may = |at: &usize| granted.contains(relation.columns.field(*at).name().as_str());
+        match !columns.is_empty() && columns.iter().all(may) {
             true => Ok(()),
             false => Err(denied(spoken(relation), &relation.name)),
         }

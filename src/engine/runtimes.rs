@@ -20,6 +20,7 @@ use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJo
 use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::unnest::UnnestExec;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::error::Result;
@@ -87,11 +88,11 @@ pub fn ask_for_less() {
 /// but what is written in it.
 pub fn is_small(plan: &Arc<dyn ExecutionPlan>, asks_models: bool) -> bool {
     let most = match asks_models {
-        true => 0,
+        true => return bytes_read(plan, true) == Some(0),
         false if only_looks_up(plan) => LOOK_UP_BYTES,
         false => SMALL_BYTES,
     };
-    bytes_read(plan).is_some_and(|bytes| bytes <= most)
+    bytes_read(plan, false).is_some_and(|bytes| bytes <= most)
 }
 
 /// Whether rows of files pass one by one, and only those that satisfy a condition.
@@ -110,8 +111,9 @@ fn only_looks_up(plan: &Arc<dyn ExecutionPlan>) -> bool {
     passes && plan.children().into_iter().all(only_looks_up)
 }
 
-/// Bytes of files that a plan reads; `None`: it may make many rows of few, or reads what has no known size.
-fn bytes_read(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
+/// Bytes of files that a plan reads; `None`: it may make many rows of few, or reads what has no known size. The answers of a
+/// model come as one list and are taken apart, which may be allowed.
+fn bytes_read(plan: &Arc<dyn ExecutionPlan>, unnests: bool) -> Option<u64> {
     if let Some(source) = plan.downcast_ref::<DataSourceExec>() {
         let source = source.data_source();
         if let Some(files) = source.downcast_ref::<FileScanConfig>() {
@@ -120,7 +122,8 @@ fn bytes_read(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
         }
         return source.is::<MemorySourceConfig>().then_some(0);
     }
-    let multiplies = plan.is::<CrossJoinExec>()
+    let multiplies = (plan.is::<UnnestExec>() && !unnests)
+        || plan.is::<CrossJoinExec>()
         || plan.is::<HashJoinExec>()
         || plan.is::<NestedLoopJoinExec>()
         || plan.is::<SortMergeJoinExec>();
@@ -129,5 +132,5 @@ fn bytes_read(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
     if multiplies || (children.is_empty() && !starts) {
         return None;
     }
-    children.into_iter().map(bytes_read).sum()
+    children.into_iter().map(|child| bytes_read(child, unnests)).sum()
 }

@@ -255,10 +255,10 @@ impl Session {
         }
         self.enter(&sql)?;
         refuse(&sql)?;
-        let view = view_query(&sql);
         let rules = rules::take(&mut sql)?;
         let temporary = temporary::take(&mut sql);
         self.spell_temporary(&mut sql);
+        let view = view_query(&sql);
         let change = RowChange::of(self, &mut sql)?;
         let headings = headings(&mut sql);
         let store = self.store();
@@ -488,7 +488,10 @@ impl Session {
 
     /// EXECUTE runs what was prepared by message, too: what those names stand for, as long as that is so.
     pub fn lend(&self, name: &str, prepared: &Prepared) {
-        lock(&self.lent).insert(name.to_owned(), prepared.clone());
+        // One EXECUTE that runs another could come to itself, and never end.
+        if !matches!(&prepared.0.work, Work::Own(own) if own.executes()) {
+            lock(&self.lent).insert(name.to_owned(), prepared.clone());
+        }
     }
 
     pub fn take_back(&self, name: &str) {

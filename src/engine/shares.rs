@@ -91,6 +91,12 @@ impl Share {
         }
     }
 
+    /// From here on so many run at once; `None`: as many as want to.
+    pub fn limit(self: &Arc<Self>, most: Option<u32>) {
+        lock(&self.turns).most = most.map_or(usize::MAX, |most| most as usize);
+        self.hand_out();
+    }
+
     /// How many statements wait.
     fn waiting(&self) -> usize {
         lock(&self.turns).waiting.iter().filter(|next| !next.is_closed()).count()
@@ -221,12 +227,7 @@ impl Session {
     /// Waits for the turn of a statement, which lasts as long as what is returned; `None`: its role has as many as it
     /// wants. Limits are those of who logged in, whatever role the session acts as, and no superuser has any.
     pub(super) async fn turn(&self, run: &Run) -> Result<Option<Arc<Turn>>> {
-        let access = self.engine.sight.store.access();
-        let role = access.role(self.identity().session_role).filter(|role| !role.superuser);
-        let memory = role.and_then(|role| role.memory_limit).unwrap_or(0);
-        self.part.share.most_bytes.store(usize::try_from(memory).unwrap_or(usize::MAX), Ordering::Relaxed);
-        self.part.memory.most_bytes.store(lock(&self.settings).query_memory_limit(), Ordering::Relaxed);
-        let Some(most) = role.and_then(|role| role.statement_limit) else { return Ok(None) };
+        let Some(most) = self.limit_memory() else { return Ok(None) };
         if let Some(turn) = lock(&self.part.turn).upgrade() {
             return Ok(Some(turn));
         }
@@ -239,13 +240,29 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Holds the session to the limits of memory as they are now, and answers how many statements of its role may run.
+    pub(super) fn limit_memory(&self) -> Option<u32> {
+        let access = self.engine.sight.store.access();
+        let role = access.role(self.identity().session_role).filter(|role| !role.superuser);
+        let memory = role.and_then(|role| role.memory_limit).unwrap_or(0);
+        self.part.share.most_bytes.store(usize::try_from(memory).unwrap_or(usize::MAX), Ordering::Relaxed);
+        self.part.memory.most_bytes.store(lock(&self.settings).query_memory_limit(), Ordering::Relaxed);
+        role.and_then(|role| role.statement_limit)
+    }
+}
+
 /// Whether a plan takes so little that nobody waits for it: it reads what the system says of itself, or nothing.
 pub(super) fn is_light(plan: &LogicalPlan) -> Result<bool> {
     let mut light = true;
     plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node {
-            light &= scan.table_name.schema().is_some_and(definitions::is_virtual);
-        }
+        light &= match node {
+            LogicalPlan::TableScan(scan) => scan.table_name.schema().is_some_and(definitions::is_virtual),
+            LogicalPlan::Join(join) => !join.on.is_empty() || join.filter.is_some(),
+            // These make many rows of one.
+            LogicalPlan::Unnest(_) | LogicalPlan::RecursiveQuery(_) | LogicalPlan::Extension(_) => false,
+            _ => true,
+        };
         Ok(if light { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
     })?;
     Ok(light)

@@ -54,6 +54,10 @@ pub trait Own: Send + Sync + fmt::Debug {
     fn columns_in(&self, _session: &Session) -> Option<SchemaRef> {
         self.columns()
     }
+    /// Whether it runs another statement by its name.
+    fn executes(&self) -> bool {
+        false
+    }
     /// The prepared statement that it forgets, which may be one that only the connection knows.
     fn deallocates(&self) -> Option<&str> {
         None

@@ -39,7 +39,13 @@ impl Session {
         if let Some(answer) = answer {
             return Ok(ready(answer));
         }
-        let turn = if is_light(&plan)? { None } else { self.turn(run).await? };
+        let turn = match is_light(&plan)? {
+            true => {
+                self.limit_memory();
+                None
+            }
+            false => self.turn(run).await?,
+        };
         let (mut state, home) = self.spare_state();
         let cancel = run.cancel.child_token();
         let (send, batches) = mpsc::channel(2);

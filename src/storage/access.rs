@@ -113,7 +113,7 @@ pub enum Privilege {
 
 impl Privilege {
     pub const ON_RELATIONS: &[Privilege] = &[Self::Select, Self::Insert, Self::Update, Self::Delete, Self::Truncate];
-    pub const ON_COLUMNS: &[Privilege] = &[Self::Select];
+    pub const ON_COLUMNS: &[Privilege] = &[Self::Select, Self::Insert, Self::Update];
     pub const ON_SCHEMAS: &[Privilege] = &[Self::Usage, Self::Create];
     pub const ON_MODELS: &[Privilege] = &[Self::Usage];
     pub const ON_DATABASE: &[Privilege] = &[Self::Create, Self::Connect, Self::Temporary];

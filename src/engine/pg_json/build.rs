@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::array::Array;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Volatility;
@@ -59,14 +60,21 @@ fn of_one(given: &[ScalarValue]) -> Result<ScalarValue> {
     }
 }
 
-/// A value as JSON has it.
+/// A value as JSON has it. A text is a string, also where it is a document: `'[1]'` and `'[1]'::json` are the same here.
 fn written(value: &ScalarValue) -> Result<String> {
+    let is_bare = |text: &str| !matches!(text, "NaN" | "Infinity" | "-Infinity");
     Ok(match value {
         value if value.is_null() => "null".to_owned(),
-        value if value.data_type().is_numeric() || value.data_type() == DataType::Boolean => {
-            parameters::text_of(value)?
+        ScalarValue::List(list) => {
+            let items = list.value(0);
+            let item = |at: usize| written(&ScalarValue::try_from_array(&items, at)?);
+            format!("[{}]", (0..items.len()).map(item).collect::<Result<Vec<_>>>()?.join(","))
         }
-        value => serde_json::Value::String(parameters::text_of(value)?).to_string(),
+        value => {
+            let text = parameters::text_of(value)?;
+            let bare = value.data_type().is_numeric() || value.data_type() == DataType::Boolean;
+            if bare && is_bare(&text) { text } else { serde_json::Value::String(text).to_string() }
+        }
     })
 }
 

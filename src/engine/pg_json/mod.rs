@@ -316,18 +316,29 @@ fn exists(document: &str, key: &str) -> Result<bool> {
     })
 }
 
-/// Whether all that is in the other is in the document at the same place; in arrays the order does not count.
+/// Whether a document contains another. An array contains a bare item, too: the one exception that Postgres makes, and only
+/// here.
 fn contains(document: &Value, other: &Value) -> bool {
     match (document, other) {
+        (Value::Array(items), wanted) if !wanted.is_object() && !wanted.is_array() => {
+            items.iter().any(|item| holds(item, wanted))
+        }
+        _ => holds(document, other),
+    }
+}
+
+/// Whether all that is in the other is in the value at the same place; in arrays the order does not count.
+fn holds(value: &Value, other: &Value) -> bool {
+    match (value, other) {
         (Value::Object(members), Value::Object(wanted)) => {
-            wanted.iter().all(|(key, wanted)| members.get(key).is_some_and(|member| contains(member, wanted)))
+            wanted.iter().all(|(key, wanted)| members.get(key).is_some_and(|member| holds(member, wanted)))
         }
         (Value::Array(items), Value::Array(wanted)) => {
-            wanted.iter().all(|wanted| items.iter().any(|item| contains(item, wanted)))
+            wanted.iter().all(|wanted| items.iter().any(|item| holds(item, wanted)))
         }
-        // The one exception that Postgres makes: an array contains a bare item.
-        (Value::Array(items), wanted) if !wanted.is_object() => items.contains(wanted),
-        (document, wanted) => document == wanted,
+        // 1 and 1.0 are one number.
+        (Value::Number(number), Value::Number(wanted)) => number == wanted || number.as_f64() == wanted.as_f64(),
+        (value, wanted) => value == wanted,
     }
 }
 

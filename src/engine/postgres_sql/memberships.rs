@@ -11,9 +11,11 @@ use super::{holds, parsed, replace};
 
 /// Rewrites them, inside of functions too.
 pub fn among_columns(select: &mut Select) {
+    let (mut asked, is_grouped) = (0, is_grouped(select));
     for item in &mut select.projection {
         let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = &mut *item else { continue };
         if !asks(expr) {
+            tell_apart(expr, is_grouped, &mut asked);
             continue;
         }
         // What Postgres puts over it.
@@ -30,10 +32,35 @@ pub fn among_columns(select: &mut Select) {
             }
             ControlFlow::<()>::Continue(())
         });
+        tell_apart(expr, is_grouped, &mut asked);
         if let (Some(heading), SelectItem::UnnamedExpr(expr)) = (heading, &*item) {
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', heading) };
         }
     }
+}
+
+/// Makes queries in aggregates and in what is grouped by look different from each other: the planner names such a thing with
+/// `<subquery>` for each of them, and would find two the same.
+fn tell_apart(expr: &mut Expr, is_grouped: bool, asked: &mut usize) {
+    if is_grouped {
+        let _ = visit_expressions_mut(expr, |expr| number(expr, asked));
+        return;
+    }
+    let _ = visit_expressions_mut(expr, |expr| {
+        if let Expr::Function(call) = expr {
+            let _ = visit_expressions_mut(call, |inner| number(inner, asked));
+        }
+        ControlFlow::<()>::Continue(())
+    });
+}
+
+fn number(expr: &mut Expr, asked: &mut usize) -> ControlFlow<()> {
+    if matches!(expr, Expr::Subquery(_)) {
+        *asked += 1;
+        let numbered = format!("CASE WHEN {asked} = {asked} THEN {expr} END");
+        replace(expr, &numbered);
+    }
+    ControlFlow::Continue(())
 }
 
 fn asks(expr: &Expr) -> bool {
@@ -54,8 +81,8 @@ fn counted(expr: &Expr) -> Option<String> {
             Some(format!("({rows}) {} 0", if *negated { "=" } else { ">" }))
         }
         Expr::InSubquery { expr, subquery, negated } => {
-            let (queried, value) = (format!("({subquery}) AS \"queried\"(\"value\")"), "\"queried\".\"value\"");
-            // NULL is equal to nothing, and perhaps to anything.
+            let (queried, value) = (format!("({subquery}) AS \"?queried?\"(\"?value?\")"), "\"?queried?\".\"?value?\"");
+            // No column of the query's has that name. NULL is equal to nothing, and perhaps to anything.
             let found = format!("(SELECT count(*) FROM {queried} WHERE {value} = ({expr})) > 0");
             let empty = format!("(SELECT count(*) FROM {queried}) = 0");
             let unknown = format!("(SELECT count(*) FROM {queried} WHERE {value} IS NULL) > 0");

@@ -20,7 +20,7 @@ use crate::engine::dialect::DIALECT;
 use crate::engine::statement::folded;
 use crate::engine::{Session, headings};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{ROW_NUMBER, Relation};
+use crate::storage::{Privilege, ROW_NUMBER, Relation};
 
 /// Says of a row of the join that the source is in it.
 const SOURCE: &str = "\0source";
@@ -35,6 +35,8 @@ struct When {
     action: Option<Action>,
     /// For each column of the table its value; `None`: as it was.
     values: Vec<Option<Expr>>,
+    /// What its role must be allowed, and on which columns; `None`: nothing.
+    needs: Option<(Privilege, Vec<usize>)>,
 }
 
 pub(super) fn query(session: &Session, merge: &mut ast::Merge) -> Result<(RowChange, Query)> {
@@ -65,6 +67,7 @@ pub(super) fn query(session: &Session, merge: &mut ast::Merge) -> Result<(RowCha
         .into_iter()
         .map(|clause| when(session, clause, &relation, &alias, &source.1))
         .collect::<Result<Vec<_>>>()?;
+    let needs: Vec<_> = whens.iter().filter_map(|when| when.needs.clone()).collect();
     let mut select = skeleton()?;
     let joins = vec![Join { relation: source.0, global: false, join_operator }];
     select.from = vec![TableWithJoins { relation: merge.table.clone(), joins }];
@@ -76,11 +79,11 @@ pub(super) fn query(session: &Session, merge: &mut ast::Merge) -> Result<(RowCha
         projection.push(named(case(whens.collect(), old.clone()), &value_name(at)));
     }
     select.projection = projection;
-    let Some(items) = returned else { return Ok((change(&relation, What::Merge, None), in_query(select))) };
+    let Some(items) = returned else { return Ok((change(&relation, What::Merge, None, needs), in_query(select))) };
     select.projection.push(all_but(&source.1, [SOURCE.to_owned()]));
     let seen = Returned { relation: &relation, target: folded(&alias), source: folded(&source.1) };
     let (select, from) = seen.over(select, items)?;
-    Ok((change(&relation, What::Merge, Some(from)), in_query(select)))
+    Ok((change(&relation, What::Merge, Some(from), needs), in_query(select)))
 }
 
 /// What is done with rows, as RETURNING reads it: of the table the row as it becomes, or as it was where it goes; of the
@@ -313,32 +316,35 @@ fn when(session: &Session, clause: MergeClause, relation: &Relation, alias: &Ide
     }
     let inserts = matches!(clause.clause_kind, MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget);
     if does_nothing(&clause.action) {
-        return Ok(When { condition, action: None, values: Vec::new() });
+        return Ok(When { condition, action: None, values: Vec::new(), needs: None });
     }
-    let (action, values) = match clause.action {
-        MergeAction::Delete { .. } if !inserts => (Action::Delete, Vec::new()),
+    let (action, values, needs) = match clause.action {
+        MergeAction::Delete { .. } if !inserts => (Action::Delete, Vec::new(), (Privilege::Delete, Vec::new())),
         MergeAction::Update(mut update) if !inserts => {
             if update.update_predicate.is_some() || update.delete_predicate.is_some() {
                 return Err(Error::unsupported("WHERE in the UPDATE of a MERGE is not supported")
                     .hint("write WHEN MATCHED AND condition THEN UPDATE …"));
             }
             let mut values = vec![None; relation.columns.fields().len()];
+            let mut columns = Vec::new();
             for (at, value) in assignments(relation, &mut update.assignments)? {
                 values[at] = Some(or_default(session, value, relation, at)?);
+                columns.push(at);
             }
-            (Action::Update, values)
+            (Action::Update, values, (Privilege::Update, columns))
         }
         MergeAction::Insert(insert) if inserts => {
             if insert.insert_predicate.is_some() {
                 return Err(Error::unsupported("WHERE in the INSERT of a MERGE is not supported")
                     .hint("write WHEN NOT MATCHED AND condition THEN INSERT …"));
             }
-            (Action::Insert, inserted(session, insert, relation)?)
+            let columns = columns_named(relation, &insert.columns)?;
+            (Action::Insert, inserted(session, insert, relation)?, (Privilege::Insert, columns))
         }
         MergeAction::Insert(_) => return Err(Error::new(Kind::Syntax, "WHEN MATCHED cannot INSERT: the row is there")),
         _ => return Err(Error::new(Kind::Syntax, "WHEN NOT MATCHED can only INSERT: there is no row to change")),
     };
-    Ok(When { condition, action: Some(action), values })
+    Ok(When { condition, action: Some(action), values, needs: Some(needs) })
 }
 
 fn inserted(session: &Session, insert: ast::MergeInsertExpr, relation: &Relation) -> Result<Vec<Option<Expr>>> {

@@ -34,6 +34,8 @@ pub(super) struct RowChange {
     pub(super) what: What,
     /// The first of the columns that are returned, which are the last ones; `None`: no rows are.
     pub(super) returning: Option<usize>,
+    /// What its role must be allowed, and on which columns of the table.
+    needs: Vec<(Privilege, Vec<usize>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -81,7 +83,7 @@ impl RowChange {
             ast::Statement::Insert(insert)
                 if insert.returning.is_some()
                     || query::reads_values(insert)
-                    || query::has_policies(session, insert)? =>
+                    || query::is_looked_at(session, insert)? =>
             {
                 query::insert(session, insert)?
             }
@@ -110,7 +112,7 @@ impl RowChange {
     pub(super) fn check_rights(&self, session: &Session) -> Result<()> {
         let relation = current(&session.store(), self)?;
         let rights = session.rights()?;
-        self.privileges().iter().try_for_each(|privilege| rights.must(&relation, *privilege))
+        self.needs.iter().try_for_each(|(privilege, columns)| rights.must_on_columns(&relation, *privilege, columns))
     }
 
     /// What policies must allow of the rows that its query reads. Rows that are seen and may not be changed fail a MERGE,
@@ -120,15 +122,6 @@ impl RowChange {
             What::Delete => &[PolicyCommand::Select, PolicyCommand::Delete],
             What::Update(_) => &[PolicyCommand::Select, PolicyCommand::Update],
             What::Insert | What::Merge => &[PolicyCommand::Select],
-        }
-    }
-
-    fn privileges(&self) -> &'static [Privilege] {
-        match self.what {
-            What::Delete => &[Privilege::Delete],
-            What::Update(_) => &[Privilege::Update],
-            What::Insert => &[Privilege::Insert],
-            What::Merge => &[Privilege::Insert, Privilege::Update, Privilege::Delete],
         }
     }
 }

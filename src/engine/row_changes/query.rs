@@ -15,7 +15,7 @@ use crate::engine::dialect::DIALECT;
 use crate::engine::statement::{folded, syntax};
 use crate::engine::{Session, parameters, postgres_sql};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{ROW_NUMBER, Relation};
+use crate::storage::{Object, Privilege, ROW_NUMBER, Relation};
 
 pub(super) fn delete(session: &Session, delete: &mut ast::Delete) -> Result<(RowChange, Query)> {
     refuse(!delete.order_by.is_empty() || delete.limit.is_some(), "ORDER BY and LIMIT in DELETE")?;
@@ -32,7 +32,7 @@ pub(super) fn delete(session: &Session, delete: &mut ast::Delete) -> Result<(Row
     let returned = delete.returning.take();
     let returning = returned.map(|items| returning(&mut select, items, &relation, &alias));
     let query = in_query(select);
-    Ok((change(&relation, What::Delete, returning), query))
+    Ok((change(&relation, What::Delete, returning, vec![(Privilege::Delete, Vec::new())]), query))
 }
 
 pub(super) fn update(session: &Session, update: &mut ast::Update) -> Result<(RowChange, Query)> {
@@ -51,10 +51,11 @@ pub(super) fn update(session: &Session, update: &mut ast::Update) -> Result<(Row
         *value = or_default(session, std::mem::replace(value, null()), &relation, *at)?;
     }
     let columns: Vec<usize> = assigned.iter().map(|(at, _)| *at).collect();
+    let needs = vec![(Privilege::Update, columns.clone())];
     let Some(items) = update.returning.take() else {
         let value = |(at, expr): (usize, Expr)| named(typed(expr, relation.columns.field(at)), &value_name(at));
         select.projection = std::iter::once(number_of(&alias)).chain(assigned.into_iter().map(value)).collect();
-        return Ok((change(&relation, What::Update(columns), None), in_query(select)));
+        return Ok((change(&relation, What::Update(columns), None, needs), in_query(select)));
     };
     // What is returned reads the new row.
     let mut new_row: Vec<Option<Expr>> = relation.columns.fields().iter().map(|_| None).collect();
@@ -71,7 +72,7 @@ pub(super) fn update(session: &Session, update: &mut ast::Update) -> Result<(Row
     let value = |at: &usize| named(column(&alias, fields[*at].name()), &value_name(*at));
     outer.projection = std::iter::once(number_of(&alias)).chain(columns.iter().map(value)).collect();
     let returning = returning(&mut outer, items, &relation, &alias);
-    Ok((change(&relation, What::Update(columns), Some(returning)), in_query(outer)))
+    Ok((change(&relation, What::Update(columns), Some(returning), needs), in_query(outer)))
 }
 
 pub(super) fn insert(session: &Session, insert: &mut ast::Insert) -> Result<(RowChange, Query)> {
@@ -139,7 +140,8 @@ pub(super) fn insert(session: &Session, insert: &mut ast::Insert) -> Result<(Row
     outer.projection = fields.iter().enumerate().map(value).collect();
     let items = insert.returning.take();
     let returning = items.map(|items| returning(&mut outer, items, &relation, &alias));
-    Ok((change(&relation, What::Insert, returning), in_query(outer)))
+    let needs = vec![(Privilege::Insert, given.into_iter().take(n_given).collect())];
+    Ok((change(&relation, What::Insert, returning, needs), in_query(outer)))
 }
 
 /// Whether a query that an INSERT reads has VALUES inside, which the planner of INSERT would take for rows of the table.
@@ -159,18 +161,25 @@ pub(super) fn reads_values(insert: &ast::Insert) -> bool {
     insert.on.is_none() && !insert.overwrite && insert.source.visit(&mut Inside(0)).is_break()
 }
 
-/// Whether there are policies for the rows that an INSERT of this session writes.
-pub(super) fn has_policies(session: &Session, insert: &ast::Insert) -> Result<bool> {
+/// Whether there are policies for the rows that an INSERT of this session writes, or rights to some columns only.
+pub(super) fn is_looked_at(session: &Session, insert: &ast::Insert) -> Result<bool> {
     let TableObject::TableName(name) = &insert.table else { return Ok(false) };
-    match target(session, name, "insert into") {
-        Ok(relation) => Ok(relation.row_security && !session.rights()?.sees_all_rows(&relation)),
-        // What is wrong with it is said where it is planned.
-        Err(_) => Ok(false),
-    }
+    // What is wrong with it is said where it is planned.
+    let Ok(relation) = target(session, name, "insert into") else { return Ok(false) };
+    let rights = session.rights()?;
+    let object = Object::Relation(relation.id);
+    let some_columns = || rights.granted(object, Privilege::Insert).any(|column| column.is_some());
+    let whole = rights.has(object, relation.owner, Privilege::Insert);
+    Ok(!rights.sees_all_rows(&relation) || (!whole && some_columns()))
 }
 
-pub(super) fn change(relation: &Relation, what: What, returning: Option<usize>) -> RowChange {
-    RowChange { schema: relation.schema.clone(), table: relation.name.clone(), what, returning }
+pub(super) fn change(
+    relation: &Relation,
+    what: What,
+    returning: Option<usize>,
+    needs: Vec<(Privilege, Vec<usize>)>,
+) -> RowChange {
+    RowChange { schema: relation.schema.clone(), table: relation.name.clone(), what, returning, needs }
 }
 
 fn refuse(is_there: bool, what: &str) -> Result<()> {

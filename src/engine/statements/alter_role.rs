@@ -86,7 +86,12 @@ impl Own for AlterRole {
                     return Err(Error::new(Kind::Denied, message).hint("the data directory began with it"));
                 }
                 let was_locked = store.access().is_locked();
-                store.alter_role(role.id, &options.change(run)?)?;
+                let change = options.change(run)?;
+                store.alter_role(role.id, &change)?;
+                if let Some(most) = change.statement_limit {
+                    session.engine.shares.of(role.id).limit(most);
+                }
+                options.warn_of_limits(&role.name, change.login.unwrap_or(role.login), run);
                 if was_locked && !store.access().is_locked() {
                     run.warning(
                         "no superuser has a password any more: who is on this machine is let in without one",

@@ -223,7 +223,12 @@ impl Own for CopyFrom {
                 .hint("a table is created before it is copied into: CREATE TABLE …")
         })?;
         let rights = session.rights()?;
-        rights.must(&relation, Privilege::Insert)?;
+        let columns: Vec<usize> = match self.columns.is_empty() {
+            true => (0..relation.columns.fields().len()).collect(),
+            // What is no column is said where the lines are read.
+            false => self.columns.iter().filter_map(|name| relation.columns.index_of(name).ok()).collect(),
+        };
+        rights.must_on_columns(&relation, Privilege::Insert, &columns)?;
         if let Some(from) = self.from.path() {
             session.audit("COPY FROM", from);
         }

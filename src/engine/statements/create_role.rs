@@ -66,7 +66,9 @@ impl Own for CreateRole {
         for role in &into {
             must_admit_to(&rights, *role)?;
         }
-        let id = store.create_role(&self.name, &self.options.change(run)?)?;
+        let change = self.options.change(run)?;
+        let id = store.create_role(&self.name, &change)?;
+        self.options.warn_of_limits(&self.name, change.login == Some(true), run);
         let above = into.into_iter().map(|role| Membership { role, member: id, admin: false });
         let below = members.into_iter().map(|(member, admin)| Membership { role: id, member, admin });
         let memberships: Vec<Membership> = above.chain(below).collect();
@@ -181,6 +183,18 @@ impl RoleOptions {
         Ok(change)
     }
 
+    /// Limits are those of who logs in.
+    pub fn warn_of_limits(&self, role: &str, login: bool, run: &Run) {
+        let RoleChange { connection_limit, statement_limit, memory_limit, .. } = &self.change;
+        let limits = [connection_limit, statement_limit].iter().any(|limit| matches!(limit, Some(Some(_))));
+        if !login && (limits || matches!(memory_limit, Some(Some(_)))) {
+            run.warning(
+                format!("nobody logs in as role \"{role}\", and its limits hold for nobody"),
+                "limits are those of the role that logs in, not of those it is in",
+            );
+        }
+    }
+
     /// Whether it says nothing but a password.
     pub fn is_password_only(&self) -> bool {
         let RoleChange { superuser, login, create_role, inherit, bypass_rls, valid_until, .. } = &self.change;
@@ -242,12 +256,13 @@ fn at_once(parser: &mut Parser) -> Result<Option<u32>> {
 
 /// A size; `-1`: none.
 fn memory(parser: &mut Parser) -> Result<Option<u64>> {
-    let text = match &parser.peek_token().token {
-        Token::SingleQuotedString(text) => text.clone(),
-        _ => return limit(parser).and_then(|limit| limit.map(|bytes| least(&bytes.to_string())).transpose()),
-    };
-    parser.next_token();
-    least(&text).map(Some)
+    let negative = parser.consume_token(&Token::Minus);
+    let token = parser.next_token();
+    match &token.token {
+        Token::SingleQuotedString(text) | Token::Number(text, _) if !negative => least(text).map(Some),
+        Token::Number(digits, _) if digits == "1" => Ok(None),
+        _ => parser.expected("a size, or -1", token).map_err(syntax),
+    }
 }
 
 fn least(text: &str) -> Result<u64> {

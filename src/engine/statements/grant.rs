@@ -51,7 +51,7 @@ impl statement::Grammar for Grammar {
     }
 
     fn syntax(&self) -> &'static str {
-        "GRANT { SELECT [(column, …)] | INSERT | UPDATE | DELETE | TRUNCATE | ALL } [, …]\n\
+        "GRANT { { SELECT | INSERT | UPDATE } [(column, …)] | DELETE | TRUNCATE | ALL } [, …]\n\
          \x20 ON { [TABLE] name [, …] | ALL TABLES IN SCHEMA schema [, …] } TO role [, …] [WITH GRANT OPTION]\n\
          GRANT { USAGE | ALL } ON { MODEL name [, …] | ALL MODELS IN SCHEMA schema [, …] } TO role [, …] [WITH GRANT OPTION]\n\
          GRANT { USAGE | CREATE | ALL } [, …] ON SCHEMA schema [, …] TO role [, …] [WITH GRANT OPTION]\n\

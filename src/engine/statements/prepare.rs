@@ -148,6 +148,10 @@ fn check_room(prepared: &BTreeMap<String, Prepared>) -> Result<()> {
 
 #[async_trait]
 impl Own for Execute {
+    fn executes(&self) -> bool {
+        true
+    }
+
     fn columns_in(&self, session: &Session) -> Option<SchemaRef> {
         session.executed_statement(&self.name)?.columns_in(session)
     }

@@ -19,6 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::server::{Connection, Raw, TestServer, config};
 
+/// Would run for days.
+const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 10000000) AS a(i), generate_series(1, 10000000) AS b(j) \
+     WHERE i * j % 7 = 8";
+
 /// How a login is refused: SQLSTATE and message.
 async fn refusal(address: SocketAddr, options: &str) -> (String, String) {
     let url = format!("host={} port={} dbname=cohort {options}", address.ip(), address.port());
@@ -144,8 +148,6 @@ async fn what_is_prepared_is_checked_when_it_runs() {
 /// What others run is seen and stopped by superusers, and by nobody else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_are_seen_and_stopped() {
-    const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 10000000) AS a(i), generate_series(1, 10000000) AS b(j) \
-         WHERE i * j % 7 = 8";
     let server = TestServer::start().await;
     let admin = server.connect().await;
     admin.run("CREATE USER ann; CREATE USER bob; ALTER USER bob PASSWORD NULL").await;
@@ -341,61 +343,56 @@ fn a_certificate_that_is_none_stops_the_server() {
 /// A role's statements take turns, as many as its limit says, and its memory has an end of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_takes_no_more_than_its_share() {
-    const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 10000000) AS a(i), generate_series(1, 10000000) AS b(j) \
-         WHERE i * j % 7 = 8";
     let server = TestServer::start().await;
     let admin = server.connect().await;
     let made = "CREATE TABLE t AS SELECT i, md5(i::text) || md5((i + 1)::text) AS filler FROM generate_series(1, 300000) AS g(i)";
     admin.run(&format!("CREATE USER ann STATEMENT LIMIT 1; {made}; GRANT SELECT ON t TO ann")).await;
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'StatementLimit'";
 
-    let first = connect(server.address, "user=ann").await;
-    let pid = first.value("SELECT pg_backend_pid()").await;
-    let running = tokio::spawn(async move { first.client.batch_execute(ENDLESS).await.unwrap_err() });
-    let second = connect(server.address, "user=ann").await;
-    let counted = tokio::spawn(async move { second.value("SELECT count(*) FROM t").await });
+    // An open cursor has a turn, as long as it is open.
+    let open = "DECLARE c CURSOR FOR SELECT i FROM t; FETCH 1 FROM c";
+    let holder = connect(server.address, "user=ann").await;
+    holder.run(&format!("BEGIN; {open}")).await;
+    let counted = async || {
+        let connection = connect(server.address, "user=ann").await;
+        tokio::spawn(async move { connection.value("SELECT count(*) FROM t").await })
+    };
+    let second = counted().await;
     crate::server::eventually(|| async { admin.value(waiting).await == "1" }).await;
 
-    // The others are not kept waiting, nor is a look at what there is; who waits can be stopped.
+    // The others are not kept waiting, nor is a look at what there is; its own session never waits for itself; and who
+    // waits can be stopped.
     assert_eq!(admin.value("SELECT count(*) FROM t").await, "300000");
+    assert_eq!(holder.value("SELECT count(*) FROM t").await, "300000");
     let third = connect(server.address, "user=ann").await;
     assert_eq!(third.value("SELECT count(*) FROM pg_class WHERE relname = 't'").await, "1");
     let error = third.refusal("SET statement_timeout = 50; SELECT sum(i) FROM t").await;
     assert_eq!(error.code(), &SqlState::QUERY_CANCELED);
     assert_eq!(third.value("SELECT 1").await, "1");
+    assert_eq!(admin.value(waiting).await, "1");
 
-    // The turn goes on to whoever waits, and to more of them once there are more turns.
-    admin.run(&format!("SELECT pg_cancel_backend({pid})")).await;
-    assert_eq!(running.await.unwrap().code(), Some(&SqlState::QUERY_CANCELED));
-    assert_eq!(counted.await.unwrap(), "300000");
+    // The turn goes on to whoever waits.
+    holder.run("CLOSE c").await;
+    assert_eq!(second.await.unwrap(), "300000");
     assert_eq!(admin.value(waiting).await, "0");
 
     // A higher limit lets in those who wait already.
-    let busy = connect(server.address, "user=ann").await;
-    let pid = busy.value("SELECT pg_backend_pid()").await;
-    let running = tokio::spawn(async move { busy.client.batch_execute(ENDLESS).await.unwrap_err() });
-    let fourth = connect(server.address, "user=ann").await;
-    let counted = tokio::spawn(async move { fourth.value("SELECT count(*) FROM t").await });
+    holder.run(open).await;
+    let fourth = counted().await;
     crate::server::eventually(|| async { admin.value(waiting).await == "1" }).await;
     admin.run("ALTER ROLE ann STATEMENT LIMIT -1").await;
-    assert_eq!(counted.await.unwrap(), "300000");
-    admin.run(&format!("SELECT pg_cancel_backend({pid}); ALTER ROLE ann STATEMENT LIMIT 1")).await;
-    assert_eq!(running.await.unwrap().code(), Some(&SqlState::QUERY_CANCELED));
-
-    // An open cursor has a turn, and its session never waits for itself.
-    third.run("RESET statement_timeout; BEGIN; DECLARE c CURSOR FOR SELECT i FROM t; FETCH 1 FROM c").await;
-    assert_eq!(third.value("SELECT count(*) FROM t").await, "300000");
-    third.run("ROLLBACK").await;
+    assert_eq!(fourth.await.unwrap(), "300000");
+    holder.run("ROLLBACK").await;
 
     // Memory: of the role, and of a session.
     let hungry = "SELECT count(*) FROM t a JOIN t b ON a.filler = b.filler";
-    admin.run("ALTER ROLE ann STATEMENT LIMIT -1 MEMORY LIMIT '16MB'").await;
+    admin.run("ALTER ROLE ann MEMORY LIMIT '16MB'").await;
     let error = third.refusal(hungry).await;
     assert_eq!(error.code(), &SqlState::OUT_OF_MEMORY);
     let told = "out of memory: the statement needs more than the memory limit of role \"ann\", 16 MiB";
     assert_eq!(error.message(), told);
     admin.run("ALTER ROLE ann MEMORY LIMIT -1").await;
-    third.run("SET query_memory_limit = '16MB'").await;
+    third.run("RESET statement_timeout; SET query_memory_limit = '16MB'").await;
     let told =
         "out of memory: the statement needs more than the memory limit of the session (query_memory_limit), 16 MiB";
     assert_eq!(third.refusal(hungry).await.message(), told);

@@ -45,6 +45,18 @@ async fn what_is_prepared_sees_later_commits() {
     let next = client.query(&recommended, &[&7i64]).await.unwrap();
     assert!(next.iter().all(|row| row.get::<_, i64>(0) != first), "{first} is recommended though it was bought");
 
+    // Another version of the model is another answer, also of a plan that has run before.
+    let plain = client.prepare("SELECT product_id FROM recommend('taste', $1, k => 1, fresh => false)").await.unwrap();
+    let mut before = 0;
+    for _ in 0..4 {
+        before = client.query_one(&plain, &[&7i64]).await.unwrap().get::<_, i64>(0);
+    }
+    let only_one = "CREATE OR REPLACE MODEL taste OPTIONS (model_type = 'popularity') AS SELECT customer_id, product_id + 1000 AS \
+                    product_id FROM had";
+    server.connect().await.run(only_one).await;
+    let after = client.query_one(&plain, &[&7i64]).await.unwrap().get::<_, i64>(0);
+    assert!(before < 1000 && after >= 1000, "{before} and {after}");
+
     // What it returns stays what was promised.
     server.connect().await.run("CREATE OR REPLACE TABLE had AS SELECT 'x' AS customer_id, 1 AS product_id").await;
     let error = client.query(&count, &[&7i64]).await.unwrap_err();
@@ -104,7 +116,8 @@ async fn parameters_reach_functions_of_models() {
     let statement = statement.unwrap();
     assert_eq!(statement.params(), [Type::INT8, Type::INT8]);
     assert_eq!(statement.columns()[0].name(), "customer_id");
-    for (customer, k) in [(7i64, 1i64), (8, 2)] {
+    // From the second run on it is the plan for all values.
+    for (customer, k) in [(7i64, 1i64), (8, 2), (10, 1), (9, 2)] {
         let rows = client.query(&statement, &[&customer, &k]).await.unwrap();
         assert_eq!(rows.len() as i64, k);
         for row in &rows {

@@ -24,7 +24,7 @@ import numpy as np
 from recommend import L2, served
 
 SCALE = "5m"
-SCRIPT = "\\set customer random(0, 199999)\nSELECT item_id, score FROM recommend('mf', :customer * 7 + 1000, k => 10);\n"
+SCRIPT = "\\set customer random(0, 199999) * 7 + 1000\nSELECT item_id, score FROM recommend('mf', :customer, k => 10);\n"
 
 
 def main():
@@ -36,6 +36,7 @@ def main():
     args.add_argument("--seconds", type=int, default=10, help="for each number of clients")
     args.add_argument("--rate", type=float, help="requests a second in all; as fast as answers come unless given")
     args.add_argument("--factors", type=int, default=64)
+    args.add_argument("--protocol", default="prepared", choices=("simple", "extended", "prepared"), help="as pgbench's -M")
     args = args.parse_args()
     with served(args, SCALE, "train") as (server, _, folder):
         server.train("mf", "matrix_factorization", num_factors=args.factors, max_iterations=5, l2_reg=L2, wals_alpha=1)
@@ -54,7 +55,7 @@ def asked(server, folder, clients, args):
         old.unlink()
     rate = ["-R", str(args.rate)] if args.rate else []
     subprocess.run(
-        [args.pgbench, "-n", "-M", "simple", "-c", str(clients), "-j", "1", "-T", str(args.seconds), "-l", "--log-prefix",
+        [args.pgbench, "-n", "-M", args.protocol, "-c", str(clients), "-j", "1", "-T", str(args.seconds), "-l", "--log-prefix",
          str(folder / "log"), "-f", str(folder / "script.sql"), *rate, "-h", "127.0.0.1", "-p", str(server.port), "-U",
          "cohort", "cohort"],
         check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

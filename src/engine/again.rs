@@ -28,6 +28,7 @@ use crate::engine::bounded::batch_rows;
 use crate::engine::guarded::table_read;
 use crate::engine::session::lock;
 use crate::error::Result;
+use crate::functions::asked_model;
 use crate::storage::RelationKind;
 
 /// What was made of a plan, by the options that it was made with.
@@ -151,7 +152,11 @@ fn is_alike(plan: &LogicalPlan) -> DataFusionResult<bool> {
 /// Whether this much of an expression answers the same whenever it is asked the same.
 fn is_constant(expr: &Expr) -> bool {
     match expr {
-        Expr::ScalarFunction(call) => call.func.signature().volatility == Volatility::Immutable,
+        // A model's version is in the plan, and a version never changes.
+        Expr::ScalarFunction(call) => {
+            call.func.signature().volatility == Volatility::Immutable
+                || asked_model(expr).is_ok_and(|model| model.is_some())
+        }
         // What it will be is known, so that it can be planned around it.
         Expr::Placeholder(parameter) => parameter.field.is_some(),
         _ => true,

@@ -256,8 +256,11 @@ impl EventsBuilder {
         self.n_read += rows.num_rows();
         let ratings = self.ratings(rows)?;
         let (mut users, mut items) = (Vec::with_capacity(rows.num_rows()), Vec::with_capacity(rows.num_rows()));
-        self.users.number(rows.column(self.roles.user), &mut users)?;
-        self.items.number(rows.column(self.roles.item), &mut items)?;
+        let (numbered_users, numbered_items) = rayon::join(
+            || self.users.number(rows.column(self.roles.user), &mut users),
+            || self.items.number(rows.column(self.roles.item), &mut items),
+        );
+        numbered_users.and(numbered_items)?;
         for ((side, at), (values, pairs)) in self.roles.traits.iter().zip(&mut self.traits) {
             let mut codes = Vec::with_capacity(rows.num_rows());
             values.number(rows.column(*at), &mut codes)?;

@@ -11,7 +11,9 @@ use crate::error::{Error, Result};
 
 /// The rows of a matrix as a table of one column, `name`.
 pub fn matrix_rows<T: ArrowPrimitiveType>(name: &str, matrix: &Array2<T::Native>) -> Result<RecordBatch> {
-    let values: ArrayRef = Arc::new(PrimitiveArray::<T>::from_iter_values(matrix.iter().copied()));
+    let values = matrix.as_standard_layout();
+    let values: Vec<T::Native> = values.as_slice().map_or_else(|| matrix.iter().copied().collect(), <[_]>::to_vec);
+    let values: ArrayRef = Arc::new(PrimitiveArray::<T>::new(values.into(), None));
     let element = Arc::new(Field::new_list_field(T::DATA_TYPE, false));
     let lists = FixedSizeListArray::try_new(element, matrix.ncols() as i32, values, None)?;
     Ok(RecordBatch::try_from_iter([(name, Arc::new(lists) as ArrayRef)])?)
@@ -25,7 +27,7 @@ pub fn rows_matrix<T: ArrowPrimitiveType>(rows: &RecordBatch) -> Result<Array2<T
     }
     let lists = rows.column(0).as_fixed_size_list_opt().ok_or_else(damaged)?;
     let values = lists.values().as_primitive_opt::<T>().ok_or_else(damaged)?;
-    let flat = Array1::from_iter(values.values().iter().copied());
+    let flat = Array1::from_vec(values.values().to_vec());
     flat.into_shape_with_order((lists.len(), lists.value_length() as usize)).map_err(|_| damaged())
 }
 

@@ -247,7 +247,8 @@ fn about(schema: &str, name: &str, version: u32, error: Error) -> Error {
 fn write_artefact(dir: &Path, artefact: &Artefact) -> Result<(u64, String)> {
     fs::create_dir(dir)?;
     let named: Vec<(&String, &RecordBatch)> = artefact.parts.iter().collect();
-    let written = named.into_par_iter().enumerate().map(|(index, (name, rows))| {
+    // A part at a time: one of them may be as large as all others.
+    let written = named.into_par_iter().enumerate().with_max_len(1).map(|(index, (name, rows))| {
         let file = part_file(index, name);
         let path = dir.join(&file);
         write_part(&path, rows)?;

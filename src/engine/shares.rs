@@ -300,7 +300,8 @@ mod tests {
         let fourth = share.turn(2, &cancel).await.unwrap();
         assert_eq!(lock(&share.turns).running, 2);
         drop((third, fourth));
-        assert_eq!((lock(&share.turns).running, share.waiting()), (0, 0));
+        assert_eq!(lock(&share.turns).running, 0);
+        assert_eq!(share.waiting(), 0);
     }
 
     #[test]

@@ -353,11 +353,10 @@ async fn a_role_takes_no_more_than_its_share() {
     let open = "DECLARE c CURSOR FOR SELECT i FROM t; FETCH 1 FROM c";
     let holder = connect(server.address, "user=ann").await;
     holder.run(&format!("BEGIN; {open}")).await;
-    let counted = async || {
-        let connection = connect(server.address, "user=ann").await;
-        tokio::spawn(async move { connection.value("SELECT count(*) FROM t").await })
-    };
-    let second = counted().await;
+    let address = server.address;
+    let counted =
+        || tokio::spawn(async move { connect(address, "user=ann").await.value("SELECT count(*) FROM t").await });
+    let second = counted();
     crate::server::eventually(|| async { admin.value(waiting).await == "1" }).await;
 
     // The others are not kept waiting, nor is a look at what there is; its own session never waits for itself; and who
@@ -378,7 +377,7 @@ async fn a_role_takes_no_more_than_its_share() {
 
     // A higher limit lets in those who wait already.
     holder.run(open).await;
-    let fourth = counted().await;
+    let fourth = counted();
     crate::server::eventually(|| async { admin.value(waiting).await == "1" }).await;
     admin.run("ALTER ROLE ann STATEMENT LIMIT -1").await;
     assert_eq!(fourth.await.unwrap(), "300000");

@@ -87,11 +87,10 @@ fn half_the_memory() -> usize {
 }
 
 fn size(text: &str) -> Result<usize, String> {
-    match units::bytes(text) {
-        Some(bytes @ units::LEAST..) => Ok(bytes),
-        Some(_) => Err(units::too_small(text).message),
-        None => Err(format!("\"{text}\" is not a size; write 512MB or 4GB")),
-    }
+    units::memory(text).map_err(|error| match error.hint {
+        Some(hint) => format!("{}; {hint}", error.message),
+        None => error.message,
+    })
 }
 
 /// Reads the command line and runs the command.
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn units_have_units_and_bounds() {
+    fn sizes_have_units_and_bounds() {
         assert_eq!(size("4GB"), Ok(4 << 30));
         assert_eq!(size("512 MiB"), Ok(512 << 20));
         assert!(size("4 apples").is_err());

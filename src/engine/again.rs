@@ -50,6 +50,8 @@ pub(super) struct Made {
     pub optimized: LogicalPlan,
     /// So many rows are in its batches.
     pub batch_rows: usize,
+    /// It asks a model, which may take long for each row.
+    pub asks_models: bool,
     physical: Option<Arc<dyn ExecutionPlan>>,
     /// What it answers, where that is in the plan.
     answer: Option<RecordBatch>,
@@ -57,8 +59,8 @@ pub(super) struct Made {
 
 impl Made {
     pub(super) fn new(optimized: LogicalPlan) -> Result<Self> {
-        let batch_rows = batch_rows(&optimized)?;
-        Ok(Self { optimized, batch_rows, physical: None, answer: None })
+        let (batch_rows, asks_models) = (batch_rows(&optimized)?, asks_models(&optimized)?);
+        Ok(Self { optimized, batch_rows, asks_models, physical: None, answer: None })
     }
 
     /// The plan that has run before, ready to run again.
@@ -96,7 +98,8 @@ impl Run {
             return Made::new(with_values(for_all)?);
         }
         if !is_first && let Ok(for_all) = state.optimize(&plan) {
-            let kept = Made { optimized: for_all.clone(), batch_rows: 0, physical: None, answer: None };
+            let kept =
+                Made { optimized: for_all.clone(), batch_rows: 0, asks_models: false, physical: None, answer: None };
             self.again.keep(options, kept);
             return Made::new(with_values(for_all)?);
         }
@@ -116,6 +119,17 @@ impl Run {
     pub(super) fn answer(&self, options: &Arc<ConfigOptions>) -> Option<RecordBatch> {
         self.again.made(options, |made| made.answer.clone()).flatten()
     }
+}
+
+fn asks_models(plan: &LogicalPlan) -> Result<bool> {
+    let mut asks = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            asks |= expr.exists(|expr| Ok(asked_model(expr)?.is_some()))?;
+            Ok(if asks { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })
+    })?;
+    Ok(asks)
 }
 
 /// Whether a query of the same tables answers the same whenever it runs.

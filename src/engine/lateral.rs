@@ -20,11 +20,9 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, Ident, JoinOperator, Query, Select, TableFactor, Visit, Visitor,
-    visit_expressions,
 };
-use datafusion::sql::sqlparser::parser::Parser;
 
-use crate::engine::dialect::DIALECT;
+use crate::engine::postgres_sql::{factor, names_something};
 use crate::engine::statement::folded;
 use crate::error::{Error, Result};
 use crate::functions::{ANSWER, function};
@@ -73,10 +71,8 @@ fn mark_relation(relation: &mut TableFactor, before: &[String]) {
         let columns: Vec<String> =
             array_exprs.iter().enumerate().map(|(at, array)| format!("unnest({array}) AS {}", name(at))).collect();
         let name = alias.as_ref().map_or_else(|| Ident::new("unnest"), |alias| alias.name.clone());
-        let sql = format!("LATERAL (SELECT {}) AS {name}", columns.join(", "));
-        let parsed = Parser::new(&DIALECT).try_with_sql(&sql).and_then(|mut parser| parser.parse_table_factor());
-        if let Ok(parsed) = parsed {
-            *relation = parsed;
+        if let Some(query) = factor(&format!("LATERAL (SELECT {}) AS {name}", columns.join(", "))) {
+            *relation = query;
         }
     }
 }
@@ -133,14 +129,6 @@ pub(super) fn names_one_of(arg: &FunctionArg, relations: &[String]) -> bool {
         }
         _ => false,
     }
-}
-
-fn names_something(expr: &ast::Expr) -> bool {
-    let is_name = |expr: &ast::Expr| match expr {
-        ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
-        _ => ControlFlow::Continue(()),
-    };
-    visit_expressions(expr, is_name).is_break()
 }
 
 /// Sends the rows of the left through the functions that stand beside them; refuses what is left.

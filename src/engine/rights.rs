@@ -50,7 +50,7 @@ impl Rights {
             active: access.inherited_by(role),
             superuser: found.superuser,
             inside: Vec::new(),
-            changing: &[PolicyCommand::Select],
+            changing: READING,
             access,
         })
     }

@@ -360,11 +360,8 @@ fn checked(name: &str, value: &str, context: &SessionContext) -> Result<String> 
             units::duration(value)?;
             Ok(value.to_owned())
         }
-        "query_memory_limit" => match units::bytes(value) {
-            Some(0 | units::LEAST..) => Ok(value.to_owned()),
-            Some(_) => Err(units::too_small(value)),
-            None => Err(units::not_a_size(value)),
-        },
+        "query_memory_limit" if units::bytes(value) == Some(0) => Ok(value.to_owned()),
+        "query_memory_limit" => units::memory(value).map(|_| value.to_owned()),
         "log_min_duration_statement" if value == "-1" => Ok(value.to_owned()),
         "log_min_duration_statement" => units::duration(value).map(|_| value.to_owned()),
         "default_transaction_read_only" | "transaction_read_only" => match value.to_ascii_lowercase().as_str() {

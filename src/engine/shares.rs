@@ -30,6 +30,11 @@ impl Shares {
     pub fn of(&self, role: RoleId) -> Arc<Share> {
         Arc::clone(lock(&self.0).entry(role).or_default())
     }
+
+    /// How many statements wait for their turns.
+    pub fn waiting(&self) -> usize {
+        lock(&self.0).values().map(|share| share.waiting()).sum()
+    }
 }
 
 /// What the sessions of one role have.
@@ -100,13 +105,6 @@ impl Share {
     /// How many statements wait.
     fn waiting(&self) -> usize {
         lock(&self.turns).waiting.iter().filter(|next| !next.is_closed()).count()
-    }
-}
-
-impl Shares {
-    /// How many statements wait for their turns.
-    pub fn waiting(&self) -> usize {
-        lock(&self.0).values().map(|share| share.waiting()).sum()
     }
 }
 
@@ -227,22 +225,34 @@ impl Session {
     /// Waits for the turn of a statement, which lasts as long as what is returned; `None`: its role has as many as it
     /// wants. Limits are those of who logged in, whatever role the session acts as, and no superuser has any.
     pub(super) async fn turn(&self, run: &Run) -> Result<Option<Arc<Turn>>> {
-        let Some(most) = self.limit_memory() else { return Ok(None) };
+        match self.limit_memory() {
+            Some(most) => self.turn_of(most, run).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The same of a plan, which may be so light that nobody waits for it.
+    pub(super) async fn turn_to_run(&self, plan: &LogicalPlan, run: &Run) -> Result<Option<Arc<Turn>>> {
+        match self.limit_memory() {
+            Some(most) if !is_light(plan)? => self.turn_of(most, run).await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    async fn turn_of(&self, most: u32, run: &Run) -> Result<Arc<Turn>> {
         if let Some(turn) = lock(&self.part.turn).upgrade() {
-            return Ok(Some(turn));
+            return Ok(turn);
         }
         self.note_waiting(true);
         let turn = self.part.share.turn(most as usize, &run.cancel).await;
         self.note_waiting(false);
         let turn = Arc::new(turn?);
         *lock(&self.part.turn) = Arc::downgrade(&turn);
-        Ok(Some(turn))
+        Ok(turn)
     }
-}
 
-impl Session {
     /// Holds the session to the limits of memory as they are now, and answers how many statements of its role may run.
-    pub(super) fn limit_memory(&self) -> Option<u32> {
+    fn limit_memory(&self) -> Option<u32> {
         let access = self.engine.sight.store.access();
         let role = access.role(self.identity().session_role).filter(|role| !role.superuser);
         let memory = role.and_then(|role| role.memory_limit).unwrap_or(0);
@@ -253,7 +263,7 @@ impl Session {
 }
 
 /// Whether a plan takes so little that nobody waits for it: it reads what the system says of itself, or nothing.
-pub(super) fn is_light(plan: &LogicalPlan) -> Result<bool> {
+fn is_light(plan: &LogicalPlan) -> Result<bool> {
     let mut light = true;
     plan.apply_with_subqueries(|node| {
         light &= match node {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 
 /// Less than this no query could begin with.
-pub const LEAST: usize = 16 << 20;
+const LEAST: usize = 16 << 20;
 
 /// `512MB`, `4GB`, `4GiB`, `1000000`; `None`: it is no size. Units are powers of 1024, as in Postgres.
 pub fn bytes(text: &str) -> Option<usize> {
@@ -24,12 +24,13 @@ pub fn bytes(text: &str) -> Option<usize> {
     number.checked_shl(shift).filter(|bytes| bytes >> shift == number)
 }
 
-pub fn not_a_size(text: &str) -> Error {
-    Error::invalid(format!("\"{text}\" is not a size")).hint("write 512MB or 4GB")
-}
-
-pub fn too_small(text: &str) -> Error {
-    Error::invalid(format!("{text} is out of range; the least is {}MB", LEAST >> 20))
+/// The same of memory that queries are to run in.
+pub fn memory(text: &str) -> Result<usize> {
+    match bytes(text) {
+        Some(bytes @ LEAST..) => Ok(bytes),
+        Some(_) => Err(Error::invalid(format!("{text} is out of range; the least is {}MB", LEAST >> 20))),
+        None => Err(Error::invalid(format!("\"{text}\" is not a size")).hint("write 512MB or 4GB")),
+    }
 }
 
 /// `500` (milliseconds), `500ms`, `5s`, `1min`, `2h`, `1d`.

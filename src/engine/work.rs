@@ -6,7 +6,6 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::config::{ConfigNonZeroUsize, ConfigOptions};
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::execution::session_state::SessionState;
@@ -20,12 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::again::{self, Made};
 use crate::engine::session::ready;
-use crate::engine::shares::is_light;
 use crate::engine::stoppable::stoppable;
 use crate::engine::{Rows, Run, Session, runtimes};
 use crate::error::{Error, Kind, Result};
 use crate::foreign::consistent;
-use crate::functions::asked_model;
 
 impl Session {
     /// Starts a query on the engine's threads; its rows come as they are made.
@@ -39,13 +36,7 @@ impl Session {
         if let Some(answer) = answer {
             return Ok(ready(answer));
         }
-        let turn = match is_light(&plan)? {
-            true => {
-                self.limit_memory();
-                None
-            }
-            false => self.turn(run).await?,
-        };
+        let turn = self.turn_to_run(&plan, run).await?;
         let (mut state, home) = self.spare_state();
         let cancel = run.cancel.child_token();
         let (send, batches) = mpsc::channel(2);
@@ -142,7 +133,7 @@ impl Ready {
         if state.config().options().execution.batch_size != rows {
             state.config_mut().options_mut().execution.batch_size = rows;
         }
-        let asks = asks_models(&made.optimized)?;
+        let asks_models = made.asks_models;
         let physical = match made.physical()? {
             Some(physical) => physical,
             None => {
@@ -154,7 +145,7 @@ impl Ready {
                 physical
             }
         };
-        let small = runtimes::is_small(&physical, asks);
+        let small = runtimes::is_small(&physical, asks_models);
         Ok(Self { physical, context: task_context(state), small })
     }
 
@@ -193,18 +184,6 @@ impl Ready {
             }
         }
     }
-}
-
-/// Whether a plan asks a model, which may take long for each row.
-fn asks_models(plan: &LogicalPlan) -> Result<bool> {
-    let mut asks = false;
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            asks |= expr.exists(|expr| Ok(asked_model(expr)?.is_some()))?;
-            Ok(if asks { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-        })
-    })?;
-    Ok(asks)
 }
 
 async fn on<T, F>(threads: &Handle, cancel: CancellationToken, work: F) -> Result<T>

@@ -122,7 +122,7 @@ impl Connection {
     /// Answers messages until the connection ends, and says why it did.
     async fn run(&mut self) -> Failure {
         loop {
-            let idle = idle(self.session.idle_timeout().filter(|_| self.at_rest));
+            let idle = idle(if self.at_rest { self.session.idle_timeout() } else { None });
             let message = tokio::select! {
                 biased;
                 () = self.closing.cancelled() => Err(Failure::shutting_down()),

@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::parser::Parser;
 
-use super::{holds, last, query, unqualify};
+use super::{factor, holds, last, unqualify};
 use crate::engine::dialect::DIALECT;
 use crate::engine::pg_catalog;
 
@@ -24,11 +24,8 @@ fn one_value(relation: &mut TableFactor) {
     let Some(bare) = last(name) else { return };
     let args = args.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let alias = alias.as_ref().map_or(bare, |alias| alias.columns.first().map_or(&alias.name, |column| &column.name));
-    let sql = format!("SELECT * FROM (SELECT {bare}({args}) AS {alias}) AS {alias}");
-    if let Some(SetExpr::Select(select)) = query(&sql).map(|query| *query.body)
-        && let Some(from) = select.from.into_iter().next()
-    {
-        *relation = from.relation;
+    if let Some(value) = factor(&format!("(SELECT {bare}({args}) AS {alias}) AS {alias}")) {
+        *relation = value;
     }
 }
 
@@ -59,11 +56,9 @@ pub fn relation(relation: &mut TableFactor) {
             let found = crate::engine::statement::folded(found);
             if found == "pg_settings" {
                 let alias = alias.as_ref().map_or_else(|| "pg_settings".to_owned(), ToString::to_string);
-                let sql = format!("SELECT * FROM pg_show_all_settings() AS {}", alias.trim_start_matches("AS "));
-                if let Some(SetExpr::Select(select)) = query(&sql).map(|query| *query.body)
-                    && let Some(from) = select.from.into_iter().next()
-                {
-                    *relation = from.relation;
+                let shown = format!("pg_show_all_settings() AS {}", alias.trim_start_matches("AS "));
+                if let Some(shown) = factor(&shown) {
+                    *relation = shown;
                 }
             } else if path.len() == 1 && pg_catalog::has_relation(&found) {
                 *name = ObjectName::from(vec![Ident::new("pg_catalog"), Ident::new(found)]);

@@ -117,7 +117,7 @@ pub fn expression(expr: &mut Expr) {
         Expr::Like { .. } | Expr::ILike { .. } => escape_by_backslash(expr),
         // In 55.2 the planner forgets what stands around a query when it comes to the items of an array, though not to
         // the arguments of a function.
-        Expr::Array(array) if array.elem.iter().any(|item| holds(item, is_name)) => {
+        Expr::Array(array) if array.elem.iter().any(names_something) => {
             let items: Vec<String> = array.elem.iter().map(ToString::to_string).collect();
             replace(expr, &format!("make_array({})", items.join(", ")));
         }
@@ -152,10 +152,6 @@ fn unqualify(name: &mut ObjectName) {
     {
         name.0.remove(0);
     }
-}
-
-fn is_name(expr: &Expr) -> bool {
-    matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
 }
 
 fn operator(name: &str) -> Option<BinaryOperator> {
@@ -402,6 +398,16 @@ fn parsed(text: &str) -> Option<Expr> {
 fn holds(within: &impl Visit, is: impl Fn(&Expr) -> bool) -> bool {
     let found = |expr: &Expr| if is(expr) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     visit_expressions(within, found).is_break()
+}
+
+/// What stands in FROM.
+pub fn factor(text: &str) -> Option<TableFactor> {
+    Parser::new(&DIALECT).try_with_sql(text).and_then(|mut parser| parser.parse_table_factor()).ok()
+}
+
+/// Whether an expression names a column.
+pub fn names_something(expr: &Expr) -> bool {
+    holds(expr, |expr| matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)))
 }
 
 fn query(text: &str) -> Option<Box<Query>> {

@@ -2,10 +2,10 @@
 //! columns. The planner unnests arrays; what gives rows in Postgres is the array of them here.
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, Ident, Select, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor,
+    Expr, FunctionArg, Ident, Select, SelectItem, TableAlias, TableAliasColumnDef, TableFactor,
 };
 
-use super::{last, parsed, query};
+use super::{last, parsed};
 
 /// A function that gives rows, by the names it has; the function that gives an array of them; what its column is called,
 /// whatever the relation is.
@@ -65,10 +65,8 @@ fn relation(factor: &mut TableFactor) {
         }
         _ => None,
     };
-    if let Some(SetExpr::Select(select)) = rewritten.and_then(|sql| query(&sql)).map(|query| *query.body)
-        && let Some(from) = select.from.into_iter().next()
-    {
-        *factor = from.relation;
+    if let Some(rewritten) = rewritten.and_then(|sql| super::factor(&sql)) {
+        *factor = rewritten;
     }
 }
 
@@ -89,7 +87,7 @@ fn function(name: &str, args: &[FunctionArg], numbered: bool, alias: Option<&Tab
     None
 }
 
-/// A query of the rows of arrays, and of their numbers with WITH ORDINALITY. A column without a name is called as the relation.
+/// A relation of the rows of arrays, and of their numbers with WITH ORDINALITY. A column without a name is called as the relation.
 fn unnested(arrays: &[String], numbered: bool, alias: Option<&TableAlias>, name: &str, column: Option<&str>) -> String {
     let alias = alias.cloned().unwrap_or_else(|| TableAlias {
         explicit: true,
@@ -111,5 +109,5 @@ fn unnested(arrays: &[String], numbered: bool, alias: Option<&TableAlias>, name:
             arrays.iter().map(|array| format!("CAST(coalesce(array_length({array}), 0) AS BIGINT)")).collect();
         arrays.push(format!("generate_series(1, greatest({}))", lengths.join(", ")));
     }
-    format!("SELECT * FROM unnest({}) AS {}({})", arrays.join(", "), alias.name, names.join(", "))
+    format!("unnest({}) AS {}({})", arrays.join(", "), alias.name, names.join(", "))
 }

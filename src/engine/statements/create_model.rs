@@ -246,7 +246,7 @@ impl Own for CreateModel {
             let query = Sql::Statement(Box::new(ast::Statement::Query(self.query.clone())));
             let state = session.context.state();
             let planning = async move { Ok(parameters::plan(&state, query, &found).await?.1) };
-            types = session.on_work_threads(&Run::new().0, |_| planning).await?;
+            types = session.on_quick_threads(&Run::new().0, planning).await?;
         } else {
             types.extend(found.into_iter().map(|of| of.unwrap_or(DataType::Utf8)));
         }

@@ -259,17 +259,11 @@ fn memory(parser: &mut Parser) -> Result<Option<u64>> {
     let negative = parser.consume_token(&Token::Minus);
     let token = parser.next_token();
     match &token.token {
-        Token::SingleQuotedString(text) | Token::Number(text, _) if !negative => least(text).map(Some),
+        Token::SingleQuotedString(text) | Token::Number(text, _) if !negative => {
+            units::memory(text).map(|bytes| Some(bytes as u64))
+        }
         Token::Number(digits, _) if digits == "1" => Ok(None),
         _ => parser.expected("a size, or -1", token).map_err(syntax),
-    }
-}
-
-fn least(text: &str) -> Result<u64> {
-    match units::bytes(text) {
-        Some(bytes @ units::LEAST..) => Ok(bytes as u64),
-        Some(_) => Err(units::too_small(text)),
-        None => Err(units::not_a_size(text)),
     }
 }
 

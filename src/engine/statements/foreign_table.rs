@@ -222,7 +222,7 @@ impl CreateForeignTable {
 async fn arrow_type(session: &Session, run: &Run, of: &ast::DataType) -> Result<DataType> {
     let planner = session.sight().planner.get()?;
     let sql = format!("SELECT CAST(NULL AS {of})");
-    let plan = session.on_work_threads(run, |_| async move { Ok(planner.create_logical_plan(&sql).await?) }).await?;
+    let plan = session.on_quick_threads(run, async move { Ok(planner.create_logical_plan(&sql).await?) }).await?;
     Ok(plan.schema().field(0).data_type().clone())
 }
 

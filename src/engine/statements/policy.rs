@@ -11,11 +11,10 @@ use crate::engine::files::reads_files;
 use crate::engine::rights::{Rights, quoted};
 use crate::engine::statement::{self, Own, at_words, folded, syntax, take_words};
 use crate::engine::statements::create_role::names;
-use crate::engine::statements::drop_role::role_named;
-use crate::engine::statements::grant::{must_get_table, table_reference};
+use crate::engine::statements::grant::{grantees_named, must_get_table, table_reference};
 use crate::engine::{Answer, Run, Session};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{Policy, PolicyCommand, Relation, RoleId};
+use crate::storage::{Policy, PolicyCommand, Relation};
 
 pub struct Grammar;
 pub struct AlterGrammar;
@@ -245,14 +244,6 @@ fn refuse(command: PolicyCommand, using: bool, check: bool) -> Result<()> {
     }
 }
 
-fn role_ids(session: &Session, rights: &Rights, names: &[String]) -> Result<Vec<RoleId>> {
-    let id = |name: &String| match name.as_str() {
-        "public" => Ok(RoleId::PUBLIC),
-        name => Ok(role_named(session, rights, name)?.id),
-    };
-    names.iter().map(id).collect()
-}
-
 /// A condition that cannot be planned now would keep everybody out later.
 async fn must_be_planned(session: &Session, run: &Run, table: &Relation, condition: &str) -> Result<()> {
     let (schema, name) = (quoted(&table.schema), quoted(&table.name));
@@ -263,7 +254,7 @@ async fn must_be_planned(session: &Session, run: &Run, table: &Relation, conditi
             .hint("make a table of them, CREATE EXTERNAL TABLE, and read that"));
     }
     let planner = session.sight().planner.get()?;
-    session.on_work_threads(run, |_| async move { Ok(planner.create_logical_plan(&sql).await?) }).await?;
+    session.on_quick_threads(run, async move { Ok(planner.create_logical_plan(&sql).await?) }).await?;
     Ok(())
 }
 
@@ -279,7 +270,7 @@ impl Own for CreatePolicy {
         let rights = session.rights()?;
         let table = must_get_table(session, &rights, &self.table)?;
         rights.must_own(&table)?;
-        let roles = role_ids(session, &rights, &self.roles)?;
+        let roles = grantees_named(session, &rights, &self.roles)?;
         for condition in [&self.using, &self.check].into_iter().flatten() {
             must_be_planned(session, run, &table, condition).await?;
         }
@@ -319,7 +310,7 @@ impl Own for AlterPolicy {
                     must_be_planned(session, run, &table, condition).await?;
                 }
                 if let Some(roles) = roles {
-                    policy.roles = role_ids(session, &rights, roles)?;
+                    policy.roles = grantees_named(session, &rights, roles)?;
                 }
                 policy.using = using.clone().or(policy.using);
                 policy.check = check.clone().or(policy.check);

@@ -5,6 +5,12 @@
 //! and right on old ones.
 #![allow(unsafe_code)] // Instructions that not every processor has are unsafe to name; they stay in this file.
 
+mod bytes;
+
+#[cfg(test)]
+pub(super) use bytes::run_bytes_on_all;
+pub use bytes::{Bytes, BytesKernel, Line, has_bytes, run_bytes};
+
 /// A processor's vectors of `f32`, and of `f64`. Whoever holds a value of it may use them: [`run`] has looked.
 pub trait Simd: Copy + Send + Sync {
     /// Numbers in a vector.
@@ -360,10 +366,10 @@ mod x86 {
     use super::{Kernel, Simd};
 
     #[derive(Clone, Copy)]
-    struct Avx2;
+    pub(super) struct Avx2;
 
     #[derive(Clone, Copy)]
-    struct Avx512;
+    pub(super) struct Avx512;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) fn run_avx2<K: Kernel>(kernel: K) -> K::Output {

@@ -2,16 +2,23 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
-use std::ops::Range;
 
-use ndarray::{ArrayView2, s};
+use ndarray::ArrayView2;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::kernels::dense::{Dense, PANEL, tile};
-use crate::kernels::simd::{self, Kernel, Simd};
+use crate::kernels::simd;
 
-/// Items laid out to be searched: the long vectors first, sixteen to a panel, each panel factor by factor.
+mod bytes;
+mod floats;
+mod shortlist;
+
+use bytes::Bytes;
+use floats::Floats;
+pub(super) use floats::good_ones;
+pub(super) use shortlist::Shortlist;
+
+/// Items laid out to be searched: the long vectors first.
 #[derive(Debug)]
 pub struct Items {
     factors: usize,
@@ -19,17 +26,20 @@ pub struct Items {
     ids: Vec<u32>,
     /// The place of each id.
     places: Vec<u32>,
-    /// For each panel no less than the length of any vector from there on, and of rounding's share in a score.
-    lengths: Vec<f32>,
-    /// `factors` rows of [`PANEL`] numbers for each panel.
-    panels: Dense,
+    layout: Layout,
+}
+
+#[derive(Debug)]
+enum Layout {
+    Floats(Floats),
+    Bytes(Bytes),
 }
 
 impl Items {
     /// Of `n_items × factors`; an item's id is its row.
     pub fn of(items: ArrayView2<f32>) -> Items {
         let ids = (0..items.nrows() as u32).collect();
-        Items::arranged(items.ncols(), ids, |id| items.row(id as usize).to_vec())
+        Items::arranged(items.ncols(), ids, |id| items.row(id as usize).to_vec(), simd::has_bytes())
     }
 
     /// How many there are.
@@ -43,35 +53,42 @@ impl Items {
 
     /// Those of `ids` alone, which are ids of these items, without one twice.
     fn only(&self, ids: Vec<u32>) -> Items {
-        let panels = self.panels.values();
-        Items::arranged(self.factors, ids, |id| {
-            let place = self.places[id as usize] as usize;
-            let start = place / PANEL * self.factors * PANEL + place % PANEL;
-            (0..self.factors).map(|factor| panels[start + factor * PANEL]).collect()
-        })
+        let vector = |id: u32| self.vector(self.places[id as usize] as usize);
+        Items::arranged(self.factors, ids, vector, matches!(self.layout, Layout::Bytes(_)))
     }
 
-    fn arranged(factors: usize, ids: Vec<u32>, vector: impl Fn(u32) -> Vec<f32> + Sync) -> Items {
-        let length = |id: &u32| vector(*id).iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
-        let mut by_length: Vec<(f64, u32)> = ids.par_iter().map(|id| (length(id), *id)).collect();
+    fn vector(&self, place: usize) -> Vec<f32> {
+        match &self.layout {
+            Layout::Floats(floats) => floats.vector(place),
+            Layout::Bytes(bytes) => bytes.vector(place, self.factors),
+        }
+    }
+
+    /// `as_bytes` where the processor has what a search of bytes takes.
+    fn arranged(factors: usize, ids: Vec<u32>, vector: impl Fn(u32) -> Vec<f32> + Sync, as_bytes: bool) -> Items {
+        let mut by_length: Vec<(f64, u32)> = ids.par_iter().map(|id| (length(&vector(*id)), *id)).collect();
         by_length.par_sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        // A sum of n products is off by at most about n roundings of |x||y|.
-        let slack = 1.0 + (factors + 8) as f64 * f64::from(f32::EPSILON);
-        let lengths = by_length.iter().step_by(PANEL).map(|(length, _)| (length * slack) as f32).collect();
-        let ids: Vec<u32> = by_length.into_iter().map(|(_, id)| id).collect();
+        let (lengths, ids): (Vec<f64>, Vec<u32>) = by_length.into_iter().unzip();
         let mut places = vec![u32::MAX; ids.iter().max().map_or(0, |last| *last as usize + 1)];
         ids.iter().enumerate().for_each(|(place, id)| places[*id as usize] = place as u32);
-        let mut panels = Dense::zeros(ids.len().div_ceil(PANEL) * factors, PANEL);
-        let panel = (factors * PANEL).max(1);
-        panels.values_mut().par_chunks_mut(panel).zip(ids.par_chunks(PANEL)).for_each(|(panel, ids)| {
-            for (lane, id) in ids.iter().enumerate() {
-                for (row, value) in panel.chunks_exact_mut(PANEL).zip(vector(*id)) {
-                    row[lane] = value;
-                }
-            }
-        });
-        Items { factors, ids, places, lengths, panels }
+        let vector = |place: usize| vector(ids[place]);
+        let layout = if as_bytes && Bytes::can_hold(factors, &lengths) {
+            Layout::Bytes(Bytes::of(factors, &lengths, vector))
+        } else {
+            Layout::Floats(Floats::of(factors, &lengths, vector))
+        };
+        Items { factors, ids, places, layout }
     }
+}
+
+fn length(vector: &[f32]) -> f64 {
+    vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt()
+}
+
+/// What rounding may add to a score of `factors` products, as a share of the product of the lengths: a sum of n products
+/// is off by at most about n roundings.
+fn rounding(factors: usize) -> f64 {
+    (factors + 8) as f64 * f64::from(f32::EPSILON)
 }
 
 /// Which items suit which users best.
@@ -94,11 +111,16 @@ const USERS: usize = 48;
 /// For each user up to `k` pairs of item and score, best first, ties by lower id; fewer when fewer are left.
 ///
 /// Exact. A block of users looks at the items from the longest vector on, and stops where none that comes can reach
-/// the worst of the `k` best so far: a score is at most the product of the lengths (Cauchy and Schwarz). The whole
-/// score matrix never exists. Scores that are not a number rank last. Fails when the shapes do not fit together or a
-/// candidate is no item.
+/// the worst of the `k` best so far: a score is at most the product of the lengths (Cauchy and Schwarz). Where the
+/// processor multiplies bytes, vectors rounded to bytes tell first which items may be good enough, with what rounding may
+/// have taken from them. The whole score matrix never exists. Scores that are not a number rank last. Fails when the
+/// shapes do not fit together or a candidate is no item.
 pub fn top_k(query: &Query) -> Result<Vec<Vec<(u32, f32)>>> {
     check(query)?;
+    let n_users = query.users.nrows();
+    if query.k == 0 {
+        return Ok(vec![Vec::new(); n_users]);
+    }
     let chosen = query.candidates.map(|candidates| {
         let mut ids = candidates.to_vec();
         ids.sort_unstable();
@@ -107,11 +129,19 @@ pub fn top_k(query: &Query) -> Result<Vec<Vec<(u32, f32)>>> {
     });
     let items = chosen.as_ref().unwrap_or(query.items);
 
-    let n_users = query.users.nrows();
-    let blocks: Vec<Vec<Vec<(u32, f32)>>> = (0..n_users.div_ceil(USERS))
-        .into_par_iter()
-        .map(|block| simd::run(Block { query, items, users: block * USERS..((block + 1) * USERS).min(n_users) }))
-        .collect();
+    let of_block = |block: usize| {
+        let users = block * USERS..((block + 1) * USERS).min(n_users);
+        match &items.layout {
+            Layout::Floats(floats) => simd::run(floats.search(query, &items.ids, users)),
+            Layout::Bytes(bytes) => simd::run_bytes(bytes.search(query, &items.ids, users)).unwrap_or_default(),
+        }
+    };
+    let n_blocks = n_users.div_ceil(USERS);
+    // To hand a single one to other threads, and to wait for them, may take longer than to do it.
+    if n_blocks == 1 {
+        return Ok(of_block(0));
+    }
+    let blocks: Vec<Vec<Vec<(u32, f32)>>> = (0..n_blocks).into_par_iter().map(of_block).collect();
     Ok(blocks.into_iter().flatten().collect())
 }
 
@@ -120,166 +150,6 @@ pub fn best(scores: impl Iterator<Item = (u32, f32)>, k: usize) -> Vec<(u32, f32
     let mut best = Best::new(k);
     scores.for_each(|(id, score)| best.offer(id, score));
     best.into_sorted()
-}
-
-/// The users of one block.
-struct Block<'q, 'a> {
-    query: &'q Query<'a>,
-    /// Those of the query, or its candidates.
-    items: &'q Items,
-    users: Range<usize>,
-}
-
-impl Kernel for Block<'_, '_> {
-    type Output = Vec<Vec<(u32, f32)>>;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> Self::Output {
-        if S::LANES == PANEL { self.search::<S, 12, 1>(simd) } else { self.search::<S, 6, 2>(simd) }
-    }
-}
-
-impl Block<'_, '_> {
-    /// `R` users at a time, `V` vectors to a panel.
-    #[inline(always)]
-    fn search<S: Simd, const R: usize, const V: usize>(self, simd: S) -> Vec<Vec<(u32, f32)>> {
-        let vectors = self.query.users.slice(s![self.users.clone(), ..]);
-        let vectors: Vec<f32> = vectors.iter().copied().collect();
-        let mut searches: Vec<Search> = self
-            .users
-            .enumerate()
-            .map(|(row, user)| {
-                let vector = &vectors[row * self.items.factors..][..self.items.factors];
-                let length = vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
-                let seen = self.query.seen.map_or(&[][..], |seen| seen[user]);
-                Search { vector, length: length as f32, list: Shortlist::new(seen, self.query.k) }
-            })
-            .collect();
-        let panels = simd.vectors(self.items.panels.values()).as_chunks::<V>().0;
-        for (panel, longest) in self.items.lengths.iter().enumerate() {
-            let mut open = false;
-            let ids = &self.items.ids[panel * PANEL..self.items.ids.len().min((panel + 1) * PANEL)];
-            let panel = &panels[panel * self.items.factors..][..self.items.factors];
-            let mut groups = searches.chunks_exact_mut(R);
-            for group in &mut groups {
-                if group.iter().any(|search| search.is_open(*longest)) {
-                    look::<S, R, V>(simd, group, panel, ids);
-                    open = true;
-                }
-            }
-            for search in groups.into_remainder().chunks_exact_mut(1).filter(|search| search[0].is_open(*longest)) {
-                look::<S, 1, V>(simd, search, panel, ids);
-                open = true;
-            }
-            if !open {
-                break;
-            }
-        }
-        searches.into_iter().map(|search| search.list.into_sorted()).collect()
-    }
-}
-
-/// Scores one panel for `R` users, and keeps what is good enough.
-#[inline(always)]
-fn look<S: Simd, const R: usize, const V: usize>(simd: S, group: &mut [Search], panel: &[[S::Vector; V]], ids: &[u32]) {
-    let mut users: [&[f32]; R] = [&[]; R];
-    for (user, search) in users.iter_mut().zip(group.iter()) {
-        *user = search.vector;
-    }
-    let scores = tile(simd, users, panel);
-    for (search, scores) in group.iter_mut().zip(scores) {
-        good_ones(simd, &scores, search.list.floor(), |lane, score| {
-            if let Some(id) = ids.get(lane) {
-                search.list.offer(*id, score);
-            }
-        });
-    }
-}
-
-/// Gives to `take` the place of each score that is not below `floor`, and the score.
-///
-/// Nearly every score is too low: one look tells for as many as a vector holds.
-#[inline(always)]
-pub(super) fn good_ones<S: Simd, const V: usize>(
-    simd: S,
-    scores: &[S::Vector; V],
-    floor: f32,
-    mut take: impl FnMut(usize, f32),
-) {
-    let floor = simd.splat(floor);
-    for (v, vector) in scores.iter().enumerate() {
-        let mut good = simd.not_below(*vector, floor);
-        if good != 0 {
-            let mut room = [*vector];
-            let scores = simd.numbers_mut(&mut room);
-            while good != 0 {
-                let lane = good.trailing_zeros() as usize;
-                good &= good - 1;
-                take(v * S::LANES + lane, scores[lane]);
-            }
-        }
-    }
-}
-
-/// One user's search: what has been found so far, and what may still be.
-struct Search<'a> {
-    vector: &'a [f32],
-    length: f32,
-    list: Shortlist<'a>,
-}
-
-impl Search<'_> {
-    /// Whether a vector of this length may still score enough. (What does not compare may.)
-    fn is_open(&self, length: f32) -> bool {
-        self.list.k > 0 && (self.length * length).partial_cmp(&self.list.floor) != Some(Ordering::Less)
-    }
-}
-
-/// The best that one user has been offered so far, and some that were good enough at the time.
-pub(super) struct Shortlist<'a> {
-    /// Ids to leave out, ascending.
-    seen: &'a [u32],
-    k: usize,
-    /// The worst score of `k` that were found; a lower one need not be offered.
-    floor: f32,
-    found: Vec<Ranked>,
-}
-
-impl<'a> Shortlist<'a> {
-    pub(super) fn new(seen: &'a [u32], k: usize) -> Self {
-        Self { seen, k, floor: f32::NEG_INFINITY, found: Vec::new() }
-    }
-
-    /// A score below this need not be offered.
-    pub(super) fn floor(&self) -> f32 {
-        self.floor
-    }
-
-    pub(super) fn offer(&mut self, id: u32, score: f32) {
-        if self.k == 0 || self.seen.binary_search(&id).is_ok() {
-            return;
-        }
-        self.found.push(Ranked { id, score });
-        // The first floor is wanted soon, the next ones when it pays to look for them.
-        let enough = if self.floor == f32::NEG_INFINITY { self.k } else { self.k.saturating_add(self.k.max(32)) };
-        if self.found.len() >= enough {
-            self.raise_floor();
-        }
-    }
-
-    fn raise_floor(&mut self) {
-        let (_, worst, _) = self.found.select_nth_unstable(self.k - 1);
-        if !worst.score.is_nan() {
-            self.floor = worst.score;
-        }
-        self.found.truncate(self.k);
-    }
-
-    pub(super) fn into_sorted(mut self) -> Vec<(u32, f32)> {
-        self.found.sort_unstable();
-        self.found.truncate(self.k);
-        self.found.into_iter().map(|ranked| (ranked.id, ranked.score)).collect()
-    }
 }
 
 /// The `k` best that were offered so far.
@@ -358,6 +228,8 @@ fn check(query: &Query) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use ndarray::{Array2, array};
     use proptest::prelude::*;
 
@@ -376,6 +248,24 @@ mod tests {
             ranked
         };
         (0..query.users.nrows()).map(one).collect()
+    }
+
+    /// What each kind of vectors of this processor finds.
+    fn on_all(query: &Query, items: &Array2<f32>, users: Range<usize>) -> Vec<Vec<Vec<(u32, f32)>>> {
+        let mut found = Vec::new();
+        for as_bytes in [false, true] {
+            let ids = (0..items.nrows() as u32).collect();
+            let items = Items::arranged(items.ncols(), ids, |id| items.row(id as usize).to_vec(), as_bytes);
+            match &items.layout {
+                Layout::Floats(floats) => {
+                    found.extend(simd::run_on_all(|| floats.search(query, &items.ids, users.clone())));
+                }
+                Layout::Bytes(bytes) => {
+                    found.extend(simd::run_bytes_on_all(|| bytes.search(query, &items.ids, users.clone())));
+                }
+            }
+        }
+        found
     }
 
     #[test]
@@ -421,9 +311,70 @@ mod tests {
         });
         let arranged = Items::of(items.view());
         let query = Query { users: users.view(), items: &arranged, k: 10, seen: None, candidates: None };
-        for (found, expected) in top_k(&query).unwrap().iter().zip(slow(&query, &items)) {
-            assert_eq!(found.len(), 10);
-            assert!(found.iter().zip(&expected).all(|(a, b)| (a.1 - b.1).abs() < 1e-4), "{found:?} or {expected:?}");
+        let expected = slow(&query, &items);
+        for found in on_all(&query, &items, 0..70).iter().chain([&top_k(&query).unwrap()]) {
+            for (found, expected) in found.iter().zip(&expected) {
+                assert_eq!(found.len(), 10);
+                assert!(found.iter().zip(expected).all(|(a, b)| (a.1 - b.1).abs() < 1e-4), "{found:?} or {expected:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_of_all_sizes_are_searched() {
+        // Exact in f32: one factor of each vector is not zero, and a power of two.
+        for power in [-70i32, -60, 0, 60, 63] {
+            let size = 2f32.powi(power);
+            let users = Array2::from_shape_fn((20, 5), |(row, column)| if row % 5 == column { size } else { 0.0 });
+            let items = Array2::from_shape_fn((200, 5), |(row, column)| {
+                if row % 5 == column { size * (1.0 + (row * 37 % 200) as f32 / 256.0) } else { 0.0 }
+            });
+            let arranged = Items::of(items.view());
+            let query = Query { users: users.view(), items: &arranged, k: 7, seen: None, candidates: None };
+            let expected = slow(&query, &items);
+            for found in on_all(&query, &items, 0..20).iter().chain([&top_k(&query).unwrap()]) {
+                assert_eq!(found, &expected, "2^{power}");
+            }
+        }
+        // A user, or an item, that is no number, or whose scores are too large to be one.
+        let mut users = Array2::from_elem((4, 3), 1.0);
+        users.row_mut(0).fill(f32::NAN);
+        users.row_mut(1).fill(0.0);
+        users.row_mut(2).fill(1e38);
+        let items = Array2::from_shape_fn((100, 3), |(row, column)| (row * 7 % 100 + column) as f32);
+        let mut odd = items.clone();
+        odd[[40, 1]] = f32::NAN;
+        for items in [items, odd] {
+            let arranged = Items::of(items.view());
+            let query = Query { users: users.view(), items: &arranged, k: 5, seen: None, candidates: None };
+            for found in on_all(&query, &items, 0..4).iter().chain([&top_k(&query).unwrap()]) {
+                let ids = |user: usize| found[user].iter().map(|(id, _)| *id).collect::<Vec<_>>();
+                assert_eq!(ids(0), [0, 1, 2, 3, 4]);
+                assert!(found[0].iter().all(|(_, score)| score.is_nan()));
+                assert_eq!(ids(1), [0, 1, 2, 3, 4]);
+                assert!(found[2].iter().all(|(_, score)| *score == f32::INFINITY), "{:?}", found[2]);
+                assert_eq!(ids(3), [57, 14, 71, 28, 85]);
+            }
+        }
+    }
+
+    #[test]
+    fn many_factors_are_searched() {
+        let cell = |row: usize, column: usize| ((row * 7919 + column * 104_729) as f32).sin();
+        for factors in [1, 4, 17, 256] {
+            let users = Array2::from_shape_fn((30, factors), |(row, column)| cell(row, column));
+            let items = Array2::from_shape_fn((700, factors), |(row, column)| cell(row + 999, column + 7));
+            let arranged = Items::of(items.view());
+            let query = Query { users: users.view(), items: &arranged, k: 10, seen: None, candidates: None };
+            let expected = slow(&query, &items);
+            for found in on_all(&query, &items, 0..30).iter().chain([&top_k(&query).unwrap()]) {
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert!(
+                        found.iter().zip(expected).all(|(a, b)| (a.1 - b.1).abs() < 1e-4),
+                        "{found:?} or {expected:?}"
+                    );
+                }
+            }
         }
     }
 
@@ -469,8 +420,7 @@ mod tests {
             prop_assert_eq!(&top_k(&query).unwrap(), &expected);
             if candidates.is_none() {
                 let users = 0..n_users.min(USERS);
-                let first = || Block { query: &query, items: &arranged, users: users.clone() };
-                for found in simd::run_on_all(first) {
+                for found in on_all(&query, &items, users.clone()) {
                     prop_assert_eq!(&found, &expected[users.clone()]);
                 }
             }

@@ -233,11 +233,24 @@ fn steps(mut plan: &LogicalPlan, keeps_all: bool) -> Option<Vec<&LogicalPlan>> {
                 unnests += 1;
                 input
             }
+            // What is known beside each row, such as what a customer has done by now.
+            LogicalPlan::Join(Join {
+                left, right, join_type, null_equality: NullEquality::NullEqualsNothing, ..
+            }) if right.all_out_ref_exprs().is_empty()
+                && (*join_type == JoinType::Left && unnests > 0 || is_one_sided(*join_type) && !keeps_all) =>
+            {
+                left
+            }
             _ => return None,
         };
         steps.push(plan);
         plan = input;
     }
+}
+
+/// Whether no row of the right comes without one of the left.
+fn is_one_sided(join_type: JoinType) -> bool {
+    matches!(join_type, JoinType::Inner | JoinType::Left)
 }
 
 /// Whether it is a query that depends on the row.
@@ -340,6 +353,12 @@ impl Rows {
             LogicalPlan::Filter(Filter { predicate, .. }) => {
                 let predicate = self.seen_from_here(predicate.clone())?;
                 LogicalPlanBuilder::from(self.plan).filter(predicate)?.build()?
+            }
+            LogicalPlan::Join(Join { right, on, filter, join_type, .. }) => {
+                let equal = on.iter().map(|(left, right)| left.clone().eq(right.clone()));
+                let conditions = equal.chain(filter.clone()).map(|condition| self.seen_from_here(condition));
+                let conditions = conditions.collect::<Result<Vec<_>>>()?;
+                LogicalPlanBuilder::from(self.plan).join_on(right.as_ref().clone(), *join_type, conditions)?.build()?
             }
             LogicalPlan::Unnest(Unnest { exec_columns, options, .. }) => {
                 let nulls = if self.keeps_all { NullHandling::PreserveAndExpandEmpty } else { NullHandling::Drop };

@@ -27,7 +27,7 @@ pub fn fresh(call: &mut Call, planner: &mut dyn Planner) -> Result<Option<bool>>
 ///
 /// Where nothing that the model was trained on has changed, there is nothing to add. `fresh` says what was asked for:
 /// true wants the rows or an error, false wants none, and without it they come where they can be had. `only` is the one
-/// customer, where there is but one: only their rows are read then.
+/// customer, where there is but one that the query itself names: only their rows are read then.
 pub fn with_live(
     planner: &mut dyn Planner,
     fitted: &Fitted,
@@ -37,16 +37,10 @@ pub fn with_live(
     fresh: Option<bool>,
 ) -> Result<(LogicalPlan, Expr)> {
     let none = lit(ScalarValue::Null);
-    if only.is_some_and(Expr::contains_outer) {
-        return match fresh {
-            Some(true) => Err(Error::unsupported("beside a row (LATERAL) customers are answered as trained")
-                .hint("ask about all of them at once: recommend('model', (SELECT …), fresh => true), and join")),
-            _ => Ok((customers, none)),
-        };
-    }
     if fresh == Some(false) || planner.registry().is_current(fitted)? {
         return Ok((customers, none));
     }
+    let only = only.filter(|only| !only.contains_outer());
     match planner.training_query(fitted).and_then(|query| rows_of_each(query, names, only)) {
         Ok(live) => {
             let is_owner = column(&names.user).eq(column(OWNER));

@@ -31,7 +31,7 @@ impl Function for CrossValidate {
                       fold a model with its options is trained on some of the rows and judged on others. One row for each \
                       fold and metric, then the mean over the folds and their standard deviation. The model itself stays \
                       as it is.",
-            syntax: &["cross_validate('model' [, folds => 5] [, strategy => '…'])"],
+            syntax: &["cross_validate('model' [, folds => 5] [, strategy => '…'] [, group => 'column'])"],
             arguments: &[
                 ("model", "name, or name@version"),
                 ("folds", "how many models are trained, 2 to 100; 5 by default"),
@@ -40,7 +40,13 @@ impl Function for CrossValidate {
                     "time: a fold learns from what came before the rows it holds out (default of recommenders with a \
                      timestamp; others are cut by data_split_col). leave_last: it holds out what each customer took last, \
                      the next fold what they took before that. stratified: classes are spread evenly (default where there \
-                     is a label). random: by a hash of the row, of recommenders of the customer and the product",
+                     is a label). random: by a hash of the row, of recommenders of the customer and the product. group: \
+                     rows of one customer stay together, so that nobody is judged by what was learned of them",
+                ),
+                (
+                    "group",
+                    "the column whose rows stay together, and strategy group with it; of that strategy the model's id_col by \
+                     default",
                 ),
             ],
             returns: &[
@@ -63,10 +69,11 @@ fn relation(mut call: Call, planner: &mut dyn Planner) -> Result<LogicalPlan> {
     let fitted = call.model(planner)?;
     let folds = call.option(planner, "folds", &DataType::Int64)?.unwrap_or_else(|| lit(DEFAULT_FOLDS));
     let strategy = call.option(planner, "strategy", &DataType::Utf8)?;
-    call.finish(&["folds", "strategy"])?;
+    let group = call.option(planner, "group", &DataType::Utf8)?;
+    call.finish(&["folds", "strategy", "group"])?;
     let input = planner.training_query(&fitted)?;
-    let strategy = strategy.unwrap_or_else(|| lit(ScalarValue::Utf8(None)));
-    let mut args = vec![lit(fitted.name.to_string()), folds, strategy];
+    let [strategy, group] = [strategy, group].map(|text| text.unwrap_or_else(|| lit(ScalarValue::Utf8(None))));
+    let mut args = vec![lit(fitted.name.to_string()), folds, strategy, group];
     for column in input.schema().columns() {
         args.extend([lit(column.name.clone()), Expr::Column(column)]);
     }
@@ -87,21 +94,23 @@ fn fields() -> Fields {
     ])
 }
 
-/// `fold_rows('m@3', folds, strategy, 'a', a, …)`: a list of metrics.
+/// `fold_rows('m@3', folds, strategy, group, 'a', a, …)`: a list of metrics.
 fn fold_rows(registry: &Arc<Registry>) -> AggregateUDF {
-    let gather = Gather { name: "fold_rows", n_options: 2, finish: Finish::Model(finish) };
+    let gather = Gather { name: "fold_rows", n_options: 3, finish: Finish::Model(finish) };
     gather.udaf(registry, DataType::List(Arc::new(Field::new_list_field(DataType::Struct(fields()), true))))
 }
 
 fn finish(fitted: &Fitted, all: &AllRows) -> Result<ScalarValue> {
-    let (folds, strategy) = match all.options {
-        [ScalarValue::Int64(Some(folds)), ScalarValue::Utf8(strategy)] => (*folds, strategy.as_deref()),
-        _ => return Err(Error::invalid("folds must be a whole number and strategy a text")),
+    let (folds, strategy, group) = match all.options {
+        [ScalarValue::Int64(Some(folds)), ScalarValue::Utf8(strategy), ScalarValue::Utf8(group)] => {
+            (*folds, strategy.as_deref(), group.as_deref())
+        }
+        _ => return Err(Error::invalid("folds must be a whole number, strategy and group texts")),
     };
     if !(2..=MAX_FOLDS).contains(&folds) {
         return Err(Error::invalid(format!("folds must be from 2 to {MAX_FOLDS}, not {folds}")));
     }
-    let strategy = strategy.map(Strategy::parse).transpose()?;
+    let strategy = Strategy::parse(strategy, group)?;
     let algorithm = algorithm(&fitted.model_type)?;
     let options = all.registry.options(fitted)?;
     let mut intake = Intake::new(algorithm, all.schema, &options)?;

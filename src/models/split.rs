@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use datafusion::arrow::array::{Array, AsArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Events, Keys, NO_TIME, column, numbers, row_hashes, sql_name};
+use crate::kernels::hash::mixed;
 use crate::models::{Options, Task};
 
 /// Whether nobody asked for a hold-out by name.
@@ -185,7 +186,7 @@ pub(super) fn check_split_column(options: &Options, given: &DataType) -> Result<
 }
 
 /// How rows are cut into folds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Strategy {
     /// By a hash of the row, or of customer and product: each part is held out once.
     Random,
@@ -195,21 +196,33 @@ pub enum Strategy {
     Time,
     /// Each customer's last purchases, then those before them, learning from what came earlier still.
     LeaveLast,
+    /// Rows with the same value of this column stay together, of the model's `id_col` without one: each part is held out
+    /// once, and is of whom the others know nothing.
+    Group(Option<String>),
 }
 
 impl Strategy {
-    pub fn parse(text: &str) -> Result<Self> {
-        const STRATEGIES: [(&str, Strategy); 4] = [
-            ("random", Strategy::Random),
-            ("stratified", Strategy::Stratified),
-            ("time", Strategy::Time),
-            ("leave_last", Strategy::LeaveLast),
-        ];
-        let found = STRATEGIES.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
-        found.map(|(_, strategy)| strategy).ok_or_else(|| {
-            Error::invalid(format!("strategy must be one of random, stratified, time, leave_last, not \"{text}\""))
-                .suggest(text, STRATEGIES.iter().map(|(name, _)| *name))
-        })
+    /// By name; `group` is the column that a grouping is by, and asks for one.
+    pub fn parse(text: Option<&str>, group: Option<&str>) -> Result<Option<Self>> {
+        const NAMES: [&str; 5] = ["random", "stratified", "time", "leave_last", "group"];
+        let Some(text) = text.or(group.map(|_| "group")) else { return Ok(None) };
+        let strategy = match NAMES.iter().position(|name| name.eq_ignore_ascii_case(text)) {
+            Some(0) => Self::Random,
+            Some(1) => Self::Stratified,
+            Some(2) => Self::Time,
+            Some(3) => Self::LeaveLast,
+            Some(_) => Self::Group(group.map(str::to_owned)),
+            None => {
+                let names = NAMES.join(", ");
+                return Err(Error::invalid(format!("strategy must be one of {names}, not \"{text}\""))
+                    .suggest(text, NAMES.into_iter()));
+            }
+        };
+        match (&strategy, group) {
+            (Self::Group(_), _) | (_, None) => Ok(Some(strategy)),
+            _ => Err(Error::invalid(format!("strategy {} takes no group", text.to_ascii_lowercase()))
+                .hint("leave one of them out")),
+        }
     }
 }
 
@@ -227,7 +240,7 @@ impl Folds {
     /// Of the rows of a table.
     pub fn of_rows(strategy: Strategy, n: usize, rows: &RecordBatch, options: &Options, seed: u64) -> Result<Self> {
         let schema = rows.schema();
-        let part = match strategy {
+        let part = match &strategy {
             Strategy::Random => buckets(&row_hashes(rows, seed)?, n),
             Strategy::Stratified => {
                 let label = options.texts("input_label_cols").and_then(|labels| labels.first());
@@ -252,12 +265,20 @@ impl Folds {
                 periods(&numbers(rows.column(at))?, n)
             }
             Strategy::LeaveLast => return Err(only_for_recommenders()),
+            Strategy::Group(name) => {
+                let ids = options.texts("id_col").unwrap_or_default();
+                let name = name.as_deref().or(ids.first().map(String::as_str)).ok_or_else(|| {
+                    Error::invalid("strategy group needs the column whose rows stay together")
+                        .hint("name it, group => 'customer_id', or train the model with id_col")
+                })?;
+                groups(rows.column(column(&schema, name)?), n, seed)?
+            }
         };
         Ok(Self { strategy, part })
     }
 
     pub fn of_events(strategy: Strategy, n: usize, events: &Events, seed: u64) -> Result<Self> {
-        let part = match strategy {
+        let part = match &strategy {
             Strategy::Random => buckets(&events.pair_hashes(seed), n),
             Strategy::Time => {
                 let moments = times(events, "strategy time")?.iter().map(|time| (*time != NO_TIME).then_some(*time));
@@ -268,6 +289,13 @@ impl Folds {
                 return Err(Error::invalid("strategy stratified is for models that learn a label")
                     .hint("recommenders take time, leave_last or random"));
             }
+            Strategy::Group(_) => {
+                return Err(Error::invalid(
+                    "strategy group leaves nothing to judge a recommender by: it cannot know whom it \
+                                           has not seen",
+                )
+                .hint("recommenders take time, leave_last or random"));
+            }
         };
         Ok(Self { strategy, part })
     }
@@ -277,7 +305,9 @@ impl Folds {
         let at = at as u32;
         let marks = |is: &dyn Fn(u32) -> bool| self.part.iter().map(|part| is(*part)).collect::<Vec<bool>>();
         let (learned, held_out) = match self.strategy {
-            Strategy::Random | Strategy::Stratified => (marks(&|part| part != at), marks(&|part| part == at)),
+            Strategy::Random | Strategy::Stratified | Strategy::Group(_) => {
+                (marks(&|part| part != at), marks(&|part| part == at))
+            }
             Strategy::Time => (marks(&|part| part <= at), marks(&|part| part == at + 1)),
             Strategy::LeaveLast => (marks(&|part| part > at), marks(&|part| part == at)),
         };
@@ -295,6 +325,24 @@ impl Folds {
 /// `n` parts of about one size.
 fn buckets(hashes: &[u64], n: usize) -> Vec<u32> {
     hashes.iter().map(|hash| ((u128::from(*hash) * n as u128) >> 64) as u32).collect()
+}
+
+/// `n` parts of about one size in rows; those with the same value stay together, and each without one is by itself.
+fn groups(values: &ArrayRef, n: usize, seed: u64) -> Result<Vec<u32>> {
+    let (keys, codes) = Keys::of(values)?;
+    let mut rows_of = vec![0u64; keys.len()];
+    codes.iter().flatten().for_each(|code| rows_of[*code as usize] += 1);
+    // The large ones first, each to the part that is smallest by then. Which of two of one size comes first is drawn.
+    let mut order: Vec<usize> = (0..keys.len()).collect();
+    order.sort_by_key(|group| (std::cmp::Reverse(rows_of[*group]), mixed(seed ^ *group as u64)));
+    let (mut sizes, mut part_of) = (vec![0u64; n], vec![0; keys.len()]);
+    let mut add = |rows: u64| {
+        let smallest = (0..n).min_by_key(|part| sizes[*part]).unwrap_or_default();
+        sizes[smallest] += rows;
+        smallest as u32
+    };
+    order.into_iter().for_each(|group| part_of[group] = add(rows_of[group]));
+    Ok(codes.into_iter().map(|code| code.map_or_else(|| add(1), |code| part_of[code as usize])).collect())
 }
 
 /// `n + 1` parts of about one size, in order; equal values stay together, and what has none is early.

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use cohort::kernels::csr::Csr;
-use cohort::kernels::{als, ease, item_knn, kmeans, logistic, topk};
+use cohort::kernels::{als, bpr, ease, item_knn, kmeans, logistic, topk, warp};
 use ndarray::{Array1, Array2};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -22,7 +22,7 @@ fn main() {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).unwrap_or_default();
     let bench = Bench { filter };
     println!("{:<36} {:>12} {:>12} {:>6} {:>16}", "kernel", "median", "fastest", "runs", "elements/s");
-    for kernel in [als, topk, ease, item_knn, kmeans, logistic] {
+    for kernel in [als, topk, ease, item_knn, bpr, warp, kmeans, logistic] {
         kernel(&bench);
     }
 }
@@ -107,8 +107,8 @@ fn ease(bench: &Bench) {
 fn topk(bench: &Bench) {
     let seen = shopping(4_300, 4_000, 60);
     let seen: Vec<&[u32]> = (0..seen.n_rows).map(|user| seen.row(user).0).collect();
-    for (n_users, n_items) in [(1, 4_000), (4_300, 4_000)] {
-        let (users, items) = (normal(n_users, 64, SEED), normal(n_items, 64, SEED + 1));
+    for (factors, n_users, n_items) in [(64, 1, 4_000), (64, 4_300, 4_000), (256, 4_300, 4_000)] {
+        let (users, items) = (normal(n_users, factors, SEED), normal(n_items, factors, SEED + 1));
         let (users, items) = (users.mapv(|value| value as f32), items.mapv(|value| value as f32));
         let arranged = topk::Items::of(items.view());
         let query = topk::Query {
@@ -118,7 +118,7 @@ fn topk(bench: &Bench) {
             seen: Some(&seen[..n_users]),
             candidates: None,
         };
-        bench.time(&format!("topk/64f-{n_users}x{n_items}-k10"), n_users * n_items, || {
+        bench.time(&format!("topk/{factors}f-{n_users}x{n_items}-k10"), n_users * n_items, || {
             topk::top_k(black_box(&query)).unwrap()
         });
     }
@@ -140,6 +140,31 @@ fn item_knn(bench: &Bench) {
     let seen: Vec<&[u32]> = had.iter().map(|(items, _)| *items).collect();
     let query = item_knn::Query { neighbors: &neighbors, had: &had, k: 10, seen: Some(&seen), candidates: None };
     bench.time("item_knn/rank-40000x8000-k10", interactions.nnz(), || item_knn::rank(black_box(&query)).unwrap());
+}
+
+fn bpr(bench: &Bench) {
+    let interactions = shopping(20_000, 2_000, 20);
+    let options = bpr::Options { iterations: 2, learn_rate: 0.05, regularization: 0.005 };
+    bench.time("bpr/64f-2it-20000x2000-400k", interactions.nnz(), || {
+        let start = bpr::Factors::random(20_000, 2_000, 64, SEED);
+        bpr::fit(black_box(&interactions), start, &options, SEED, &|_| true).unwrap()
+    });
+}
+
+/// Everybody has a value of their own, and one of a hundred in common with others.
+fn warp(bench: &Bench) {
+    let interactions = shopping(20_000, 2_000, 20);
+    let traits = |n: u32| {
+        let values: Vec<_> = (0..n).flat_map(|owner| [(owner, owner, 1.0), (owner, n + owner % 100, 1.0)]).collect();
+        Csr::from_triplets(n as usize, n as usize + 100, &values).unwrap()
+    };
+    let (users, items) = (traits(20_000), traits(2_000));
+    let traits = warp::Traits { users: &users, items: &items };
+    let options = warp::Options { iterations: 1, learn_rate: 0.05, regularization: 1e-5, draws: 10 };
+    bench.time("warp/32f-1it-20000x2000-400k", interactions.nnz(), || {
+        let start = warp::Embeddings::random(&traits, 32, SEED);
+        warp::fit(black_box(&interactions), &traits, start, &options, SEED, &|_| true).unwrap()
+    });
 }
 
 fn kmeans(bench: &Bench) {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use datafusion::arrow::datatypes::Float32Type;
 use datafusion::arrow::record_batch::RecordBatch;
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut2, Axis, concatenate, s};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, concatenate, s};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
@@ -52,15 +52,20 @@ impl Vectors {
         let factors = self.items.ncols();
         let mut vectors = Array2::ones((tastes.len(), factors + usize::from(self.has_biases)));
         let rows: Vec<_> = vectors.outer_iter_mut().zip(tastes).collect();
-        rows.into_par_iter().try_for_each(|(mut row, taste)| {
+        let fill = |(mut row, taste): (ArrayViewMut1<f32>, &Taste)| -> Result<()> {
             let mut row = row.slice_mut(s![..factors]);
             match taste {
                 Taste::Known(user) => row.assign(&self.users.row(*user as usize)),
                 Taste::Changed(user, basket) => row.assign(&solve(Some(*user), basket)?),
                 Taste::Basket(basket) => row.assign(&solve(None, basket)?),
             }
-            Ok::<(), Error>(())
-        })?;
+            Ok(())
+        };
+        match rows.len() {
+            // To hand a single one to other threads, and to wait for them, takes longer than to do it.
+            0..=1 => rows.into_iter().try_for_each(fill)?,
+            _ => rows.into_par_iter().try_for_each(fill)?,
+        }
         let seen: Vec<Cow<[u32]>> = tastes.iter().map(|taste| taste.seen(history)).collect();
         let seen: Vec<&[u32]> = seen.iter().map(AsRef::as_ref).collect();
         topk::top_k(&topk::Query {

@@ -150,8 +150,8 @@ class Server:
         return self.timed(f"CREATE OR REPLACE MODEL {name} OPTIONS ({listed}) AS SELECT user_id, item_id, rating FROM train")
 
     def training_seconds(self, name, repeat):
-        """The median of the last versions."""
-        last = (f"SELECT median(training_seconds) FROM (SELECT training_seconds FROM ml.model_versions"
+        """From the rows read to the model, in memory and as it is stored; the median of the last versions."""
+        last = (f"SELECT median(seconds) FROM (SELECT training_seconds - reading_seconds AS seconds FROM ml.model_versions"
                 f" WHERE model_name = '{name}' ORDER BY version DESC LIMIT {repeat}) AS last")
         return self.connection.execute(last).fetchone()[0]
 

@@ -130,7 +130,7 @@ pub const MODELS: SystemTable = SystemTable {
 const MODEL_VERSIONS: SystemTable = SystemTable {
     name: "model_versions",
     doc: "One row a version of a model, with the statement that trained it, the tables it read and how many commits each of \
-          them had seen (`public.orders@12`), and a hash of what it learned.",
+          them had seen (`public.orders@12`), what reading them took of its seconds, and a hash of what it learned.",
     columns: &[
         ("model_schema", Cell::Text),
         ("model_name", Cell::Text),
@@ -144,6 +144,7 @@ const MODEL_VERSIONS: SystemTable = SystemTable {
         ("trained_rows", Cell::Whole),
         ("held_out_rows", Cell::Whole),
         ("training_seconds", Cell::Number),
+        ("reading_seconds", Cell::Number),
         ("bytes", Cell::Whole),
         ("model_hash", Cell::Text),
         ("created", Cell::Moment),
@@ -161,6 +162,7 @@ const MODEL_VERSIONS: SystemTable = SystemTable {
                 facts["n_rows"].clone(),
                 facts["n_eval_rows"].clone(),
                 facts["seconds"].clone(),
+                facts["reading_seconds"].clone(),
                 version.bytes.into(),
                 version.hash.clone().into(),
                 version.created.into(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::Array;
@@ -334,21 +334,22 @@ impl CreateModel {
         let _turn = session.turn(run).await?;
         run.begin(format!("reading the rows for model {}", self.name));
         let read = self.read(session, algorithm, &options, run).await?;
+        let reading = started.elapsed();
         run.begin(format!("training {} for model {}", algorithm.name(), self.name));
         run.notice(format!(
             "read {} rows in {:.1} s; training {}",
             read.n_rows,
-            started.elapsed().as_secs_f64(),
+            reading.as_secs_f64(),
             algorithm.name()
         ));
         let (trained, artefact) = fit(algorithm, read.intake, options, before, read.reserved, run).await?;
-        let seconds = started.elapsed().as_secs_f64();
+        let took = Took { reading, all: started.elapsed() };
         // From here on nothing waits: the model is either committed whole, or was cancelled before.
         if run.cancel.is_cancelled() {
             return Err(Error::cancelled());
         }
-        let version = not_in_the_way(|| self.commit(session, &trained, &artefact, &read.sources, seconds))?;
-        run.notice(summary(&self.name, version, &trained, seconds));
+        let version = not_in_the_way(|| self.commit(session, &trained, &artefact, &read.sources, took))?;
+        run.notice(summary(&self.name, version, &trained, took.all));
         Ok(())
     }
 
@@ -466,7 +467,7 @@ impl CreateModel {
         trained: &Trained,
         artefact: &Artefact,
         sources: &[Source],
-        seconds: f64,
+        took: Took,
     ) -> Result<u32> {
         let signature = trained.model.signature();
         let algorithm = self.checked()?.0;
@@ -487,7 +488,8 @@ impl CreateModel {
             "trials": trained.trials,
             "n_rows": trained.n_rows,
             "n_eval_rows": trained.n_eval_rows,
-            "seconds": seconds,
+            "reading_seconds": took.reading.as_secs_f64(),
+            "seconds": took.all.as_secs_f64(),
         });
         let new = NewModel {
             schema: self.name.schema.clone(),
@@ -507,6 +509,13 @@ struct Read {
     n_rows: usize,
     sources: Vec<Source>,
     reserved: MemoryReservation,
+}
+
+/// What a training took from its start on: until the rows were read, and until the model stood.
+#[derive(Clone, Copy)]
+struct Took {
+    reading: Duration,
+    all: Duration,
 }
 
 /// Trains on the pool of the kernels, away from the threads that queries run on. Answers the model as data, too.
@@ -574,7 +583,8 @@ impl Progress {
 }
 
 /// The closing notice: what was learned from how much, and how good it is.
-fn summary(name: &ModelName, version: u32, trained: &Trained, seconds: f64) -> String {
+fn summary(name: &ModelName, version: u32, trained: &Trained, took: Duration) -> String {
+    let seconds = took.as_secs_f64();
     let mut text = format!("model \"{name}\" version {version}: trained on {} rows in {seconds:.1} s", trained.n_rows);
     if trained.n_eval_rows > 0 {
         let metrics: Vec<String> = trained

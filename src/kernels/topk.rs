@@ -1,5 +1,9 @@
 //! The few best of many: exact top-k by inner product, and the selection that others share.
 
+mod bytes;
+mod floats;
+mod shortlist;
+
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
@@ -8,15 +12,10 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::kernels::simd;
-
-mod bytes;
-mod floats;
-mod shortlist;
-
-use bytes::Bytes;
-use floats::Floats;
-pub(super) use floats::good_ones;
-pub(super) use shortlist::Shortlist;
+use crate::kernels::topk::bytes::Bytes;
+use crate::kernels::topk::floats::Floats;
+pub(super) use crate::kernels::topk::floats::good_ones;
+pub(super) use crate::kernels::topk::shortlist::Shortlist;
 
 /// Items laid out to be searched: the long vectors first.
 #[derive(Debug)]
@@ -81,8 +80,19 @@ impl Items {
     }
 }
 
+/// Of a vector.
+#[inline(always)]
 fn length(vector: &[f32]) -> f64 {
-    vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt()
+    // In as many sums as need not wait for one another.
+    let mut sums = [0.0; 16];
+    let (whole, rest) = vector.as_chunks::<16>();
+    for values in whole {
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum += f64::from(*value) * f64::from(*value);
+        }
+    }
+    rest.iter().zip(&mut sums).for_each(|(value, sum)| *sum += f64::from(*value) * f64::from(*value));
+    sums.iter().sum::<f64>().sqrt()
 }
 
 /// What rounding may add to a score of `factors` products, as a share of the product of the lengths: a sum of n products
@@ -106,7 +116,7 @@ pub struct Query<'a> {
 }
 
 /// Users that share one pass over the items: each panel is read once for all of them.
-const USERS: usize = 48;
+const USERS: usize = 96;
 
 /// For each user up to `k` pairs of item and score, best first, ties by lower id; fewer when fewer are left.
 ///

@@ -1,4 +1,5 @@
 //! Products of whole numbers of eight bits, where the processor adds up four of them at once (VNNI).
+#![allow(clippy::needless_range_loop)] // A tile of registers is written plainest by counting over all of its arrays.
 
 use super::Simd;
 
@@ -15,6 +16,32 @@ pub trait Bytes: Copy + Send + Sync {
     fn add_products(self, sums: Self::Sums, line: &Line, at: usize, four: i32) -> Self::Sums;
     /// Bit `i` says that lane `i` of `sums` is not below `floor`.
     fn not_below(self, sums: Self::Sums, floor: i32) -> u32;
+
+    /// The sums of the products of `R` vectors of bytes, in fours, with each four of `lines`: `V` vectors of sums for each.
+    ///
+    /// They stay in registers from the first four to the last.
+    #[inline(always)]
+    fn tile<const R: usize, const V: usize, const L: usize>(
+        self,
+        fours: [&[i32]; R],
+        lines: &[[Line; L]],
+    ) -> [[Self::Sums; V]; R] {
+        const { assert!(V.is_multiple_of(L)) };
+        let mut sums = [[self.zeros(); V]; R];
+        for r in 0..R {
+            assert!(fours[r].len() >= lines.len());
+        }
+        for (at, line) in lines.iter().enumerate() {
+            for r in 0..R {
+                // SAFETY: it was found to have as many as there are lines. (A look at each would take as long as the work.)
+                let four = unsafe { *fours[r].get_unchecked(at) };
+                for v in 0..V {
+                    sums[r][v] = self.add_products(sums[r][v], &line[v / (V / L)], v % (V / L), four);
+                }
+            }
+        }
+        sums
+    }
 }
 
 /// As many bytes as memory moves at once.

@@ -35,8 +35,8 @@ const LINES: usize = PANEL * 4 / simd::LINE;
 
 #[derive(Debug, Clone, Copy)]
 struct Panel {
-    /// What a byte counts: t above.
-    scale: f64,
+    /// Bytes to one: 1/t above.
+    per_unit: f64,
     /// No vector from here on is longer.
     length: f64,
     /// No vector of the panel has lost more by rounding: |d| above.
@@ -74,7 +74,7 @@ impl Bytes {
                     }
                     lost = lost.max(rounded.lost);
                 }
-                Panel { scale, length: lengths[0], lost }
+                Panel { per_unit: 1.0 / scale, length: lengths[0], lost }
             })
             .collect();
         Bytes { rows, panels, lines }
@@ -90,9 +90,16 @@ impl Bytes {
     }
 }
 
-/// What a byte must count so that the largest of `values` is 127.
+/// What a whole number must count so that the largest of `values` is 127.
+#[inline(always)]
 fn scale(values: &[f32]) -> f64 {
-    f64::from(values.iter().fold(0.0f32, |most, value| most.max(value.abs()))) / 127.0
+    let mut most = [0.0f32; 16];
+    for values in values.as_chunks::<16>().0 {
+        for lane in 0..16 {
+            most[lane] = most[lane].max(values[lane].abs());
+        }
+    }
+    f64::from(most.iter().fold(0.0f32, |most, value| most.max(*value))) / 127.0
 }
 
 /// A vector in whole numbers.
@@ -105,17 +112,25 @@ struct Rounded {
 }
 
 impl Rounded {
+    /// Of a vector with its padding.
+    #[inline(always)]
     fn of(values: &[f32], scale: f64) -> Rounded {
-        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-        let numbers: Vec<i8> =
-            values.iter().map(|value| (f64::from(*value) * inverse).round_ties_even() as i8).collect();
-        let (mut length, mut lost) = (0.0, 0.0);
-        for (value, number) in values.iter().zip(&numbers) {
-            let close = f64::from(*number) * scale;
-            length += close * close;
-            lost += (f64::from(*value) - close).powi(2);
+        // Added to a small number, this leaves the nearest whole one in the last bits.
+        const TO_WHOLE: f32 = 1.5 * (1 << 23) as f32;
+        let per_unit = if scale > 0.0 { (1.0 / scale) as f32 } else { 0.0 };
+        let mut numbers = vec![0; values.len()];
+        let (mut length, mut lost) = ([0.0; 16], [0.0; 16]);
+        for (values, numbers) in values.as_chunks::<16>().0.iter().zip(numbers.as_chunks_mut::<16>().0) {
+            for lane in 0..16 {
+                let number = (values[lane] * per_unit + TO_WHOLE).to_bits() as i8;
+                let close = f64::from(number) * scale;
+                let gap = f64::from(values[lane]) - close;
+                length[lane] += close * close;
+                lost[lane] += gap * gap;
+                numbers[lane] = number;
+            }
         }
-        Rounded { numbers, length: length.sqrt(), lost: lost.sqrt() }
+        Rounded { numbers, length: length.iter().sum::<f64>().sqrt(), lost: lost.iter().sum::<f64>().sqrt() }
     }
 }
 
@@ -210,8 +225,8 @@ struct Search<'a> {
     fours: Vec<i32>,
     /// 128 times the sum of the whole numbers.
     offset: i32,
-    /// What a whole number counts: s above.
-    scale: f64,
+    /// Whole numbers to one: 1/s above.
+    per_unit: f64,
     /// The length of the vector, with what rounding may add to a score.
     reach: f64,
     /// s|q| above.
@@ -226,6 +241,7 @@ const TINY: f64 = f32::MIN_POSITIVE as f64;
 
 impl<'a> Search<'a> {
     /// Of a vector with its padding; `longest` is the length of the longest item.
+    #[inline(always)]
     fn of(row: usize, vector: &'a [f32], factors: usize, longest: f64, list: Shortlist<'a>) -> Search<'a> {
         let length = length(vector);
         // Where a score may be too large for a number, or is none, every item is looked at as it is.
@@ -239,7 +255,7 @@ impl<'a> Search<'a> {
             vector,
             fours: fours.map(|four| i32::from_le_bytes(four.map(i8::cast_unsigned))).collect(),
             offset: 128 * sum,
-            scale,
+            per_unit: 1.0 / scale,
             reach: if plain { length * (1.0 + rounding(factors)) } else { f64::INFINITY },
             kept: rounded.length,
             lost: if plain { rounded.lost + rounding(factors) * length } else { f64::INFINITY },
@@ -257,9 +273,9 @@ impl<'a> Search<'a> {
     #[inline(always)]
     fn floor(&self, panel: &Panel) -> i32 {
         let most_lost = self.kept * panel.lost + self.lost * panel.length + TINY;
-        let least = (f64::from(self.list.floor()) - most_lost) / (self.scale * panel.scale);
+        let least = (f64::from(self.list.floor()) - most_lost) * (self.per_unit * panel.per_unit);
         // What does not compare may be good enough.
-        if least > f64::from(i32::MIN) { (least.floor() as i32).saturating_add(self.offset) } else { i32::MIN }
+        if least > f64::from(i32::MIN) { (least as i32).saturating_add(self.offset - 1) } else { i32::MIN }
     }
 }
 
@@ -278,23 +294,18 @@ impl Looked<'_> {
         let mut users: [&[i32]; R] = [&[]; R];
         let mut floors = [0; R];
         for r in 0..R {
-            users[r] = &group[r].fours[..self.lines.len()];
+            users[r] = &group[r].fours;
             floors[r] = group[r].floor(self.panel);
         }
-        let mut sums = [[bytes.zeros(); V]; R];
-        for (at, lines) in self.lines.iter().enumerate() {
-            for r in 0..R {
-                for v in 0..V {
-                    let line = v * B::LANES * 4 / simd::LINE;
-                    sums[r][v] = bytes.add_products(sums[r][v], &lines[line], v % (V / LINES), users[r][at]);
-                }
+        let sums = bytes.tile::<R, V, LINES>(users, self.lines);
+        let mut good = [0; R];
+        for r in 0..R {
+            for v in 0..V {
+                good[r] |= bytes.not_below(sums[r][v], floors[r]) << (v * B::LANES);
             }
         }
         for r in 0..R {
-            let mut good = 0;
-            for v in 0..V {
-                good |= bytes.not_below(sums[r][v], floors[r]) << (v * B::LANES);
-            }
+            let mut good = good[r];
             while good != 0 {
                 let lane = good.trailing_zeros() as usize;
                 good &= good - 1;

@@ -115,14 +115,19 @@ impl Connection {
 
     /// Rows as text, NULL as `NULL`.
     pub async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
-        let messages = self.client.simple_query(sql).await.unwrap_or_else(|error| panic!("{}\n{sql}", told(&error)));
+        self.attempt(sql).await.unwrap_or_else(|error| panic!("{error}\n{sql}"))
+    }
+
+    /// The same, or the error as it is [told].
+    pub async fn attempt(&self, sql: &str) -> Result<Vec<Vec<String>>, String> {
+        let messages = self.client.simple_query(sql).await.map_err(|error| told(&error))?;
         let mut rows = Vec::new();
         for message in messages {
             if let SimpleQueryMessage::Row(row) = message {
                 rows.push((0..row.len()).map(|at| row.get(at).unwrap_or("NULL").to_owned()).collect());
             }
         }
-        rows
+        Ok(rows)
     }
 
     /// The only value of the only row.

@@ -126,6 +126,29 @@ async fn parameters_reach_functions_of_models() {
         }
     }
 
+    // Where a model is asked about the values and no more, the plan is kept to its last step, and the values change.
+    for sql in [
+        "SELECT customer_id, product_id, rank, score, source FROM recommend('taste', $1, k => 2) ORDER BY rank DESC",
+        "SELECT product_id FROM recommend('taste', $1, k => 9) WHERE rank > 1 ORDER BY score DESC LIMIT 2",
+        "SELECT $1 AS asked, product_id FROM recommend('taste', $1, k => 2) WHERE rank = 1",
+        "SELECT rank, product_id FROM recommend('taste', 7, k => 1 + abs($1) % 3) ORDER BY rank",
+        "SELECT count(*), max(score) FROM recommend('taste', $1)",
+        "SELECT product_id FROM recommend('taste', $1, candidates => (SELECT product_id FROM had WHERE product_id > 3), k => 1)",
+        "SELECT because_item FROM explain_recommendation('taste', (SELECT $1 AS customer_id, 4 AS product_id)) ORDER BY 1",
+        "SELECT product_id, round(score::numeric, 4) FROM similar_items('taste', $1, k => 3) ORDER BY rank",
+        "SELECT r.product_id, e.because_item FROM recommend('taste', $1, k => 2) r CROSS JOIN LATERAL \
+         explain_recommendation('taste', r.customer_id, r.product_id, k => 1) e ORDER BY r.rank",
+    ] {
+        connection.run(&format!("PREPARE q (bigint) AS {sql}")).await;
+        for value in ["7", "8", "2", "NULL", "9", "999", "-1", "4", "7", "8"] {
+            let literal = sql.replace("$1", &format!("{value}::bigint"));
+            let (expected, found) =
+                (connection.attempt(&literal).await, connection.attempt(&format!("EXECUTE q ({value})")).await);
+            assert_eq!(found, expected, "{literal}");
+        }
+        connection.run("DEALLOCATE q").await;
+    }
+
     let query = "SELECT product_id FROM recommend('taste', items => $1, k => 3)";
     assert_eq!(client.query(query, &[&vec![2i64, 4]]).await.unwrap().len(), 3);
     let query = "SELECT DISTINCT customer_id FROM recommend('taste', (SELECT customer_id FROM had WHERE customer_id < $1), k => 1)";

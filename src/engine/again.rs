@@ -2,7 +2,10 @@
 //!
 //! Only where that is sure to be the same: a query of stored tables as they were, of functions that always answer alike. Of
 //! one with parameters the plan is kept that is optimised without their values, from its second run on: the first, which
-//! may be the only one, is made for its values.
+//! may be the only one, is made for its values. Where the values are but what a model is asked about, the plan that ran is
+//! kept, too, and the next values are put into it where the last ones are.
+
+mod parameters;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,6 +27,7 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
+use crate::engine::again::parameters::{are_alike, bound, can_be_bound, marked, only_asks};
 use crate::engine::bounded::batch_rows;
 use crate::engine::guarded::table_read;
 use crate::engine::session::lock;
@@ -53,6 +57,8 @@ pub(super) struct Made {
     /// It asks a model, which may take long for each row.
     pub asks_models: bool,
     physical: Option<Arc<dyn ExecutionPlan>>,
+    /// The values that go into `physical`, or that are in it where it is kept; none where it is for one statement alone.
+    values: Vec<ScalarValue>,
     /// What it answers, where that is in the plan.
     answer: Option<RecordBatch>,
 }
@@ -60,12 +66,19 @@ pub(super) struct Made {
 impl Made {
     pub(super) fn new(optimized: LogicalPlan) -> Result<Self> {
         let (batch_rows, asks_models) = (batch_rows(&optimized)?, asks_models(&optimized)?);
-        Ok(Self { optimized, batch_rows, asks_models, physical: None, answer: None })
+        Ok(Self { optimized, batch_rows, asks_models, physical: None, values: Vec::new(), answer: None })
+    }
+
+    /// A plan that lacks the values of its parameters. It asks models where it does nothing else with them.
+    fn for_all(optimized: LogicalPlan) -> Self {
+        let asks_models = only_asks(&optimized).unwrap_or(false);
+        Self { optimized, batch_rows: 0, asks_models, physical: None, values: Vec::new(), answer: None }
     }
 
     /// The plan that has run before, ready to run again.
     pub(super) fn physical(&self) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        Ok(self.physical.clone().map(reset_plan_states).transpose()?)
+        let Some(physical) = self.physical.clone() else { return Ok(None) };
+        Ok(Some(if self.values.is_empty() { reset_plan_states(physical)? } else { bound(physical, &self.values)? }))
     }
 }
 
@@ -92,18 +105,21 @@ impl Run {
         if self.values.is_empty() {
             return self.again.made(options, Made::clone).map_or_else(|| Made::new(state.optimize(&plan)?), Ok);
         }
-        let with_values = |plan: LogicalPlan| plan.with_param_values(self.values.clone());
         let is_first = !self.again.has_run.swap(true, Ordering::Relaxed);
-        if let Some(for_all) = self.again.made(options, |made| made.optimized.clone()) {
-            return Made::new(with_values(for_all)?);
-        }
-        if !is_first && let Ok(for_all) = state.optimize(&plan) {
-            let kept =
-                Made { optimized: for_all.clone(), batch_rows: 0, asks_models: false, physical: None, answer: None };
-            self.again.keep(options, kept);
-            return Made::new(with_values(for_all)?);
-        }
-        Made::new(state.optimize(&with_values(plan)?)?)
+        let for_all = match self.again.made(options, Made::clone) {
+            Some(kept) if kept.physical.is_some() && are_alike(&kept.values, &self.values) => {
+                return Ok(Made { values: self.values.clone(), ..kept });
+            }
+            Some(kept) => Some(kept),
+            None if is_first => None,
+            None => state.optimize(&plan).ok().map(Made::for_all),
+        };
+        let Some(for_all) = for_all else {
+            return Made::new(state.optimize(&plan.with_param_values(self.values.clone())?)?);
+        };
+        self.again.keep(options, for_all.clone());
+        let values = if for_all.asks_models { marked(&self.values) } else { self.values.clone().into() };
+        Made::new(for_all.optimized.with_param_values(values)?)
     }
 
     /// Keeps what was made for the next run.
@@ -111,7 +127,13 @@ impl Run {
         if self.values.is_empty() {
             let answer = answer(physical);
             let physical = can_run_again(physical).then(|| Arc::clone(physical));
-            self.again.keep(options, Made { physical, answer, ..made });
+            return self.again.keep(options, Made { physical, answer, ..made });
+        }
+        let for_all = self.again.made(options, |kept| kept.asks_models.then(|| kept.optimized.clone())).flatten();
+        let is_plain = are_alike(&self.values, &self.values);
+        if let Some(optimized) = for_all.filter(|for_all| is_plain && can_be_bound(for_all, physical)) {
+            let (physical, values) = (Some(Arc::clone(physical)), self.values.clone());
+            self.again.keep(options, Made { optimized, physical, values, ..made });
         }
     }
 

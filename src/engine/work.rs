@@ -11,7 +11,7 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::block_in_place;
@@ -154,13 +154,15 @@ impl Ready {
         Ok(execute_stream(physical, self.context)?)
     }
 
-    /// Sends the columns, then the rows.
+    /// Sends the columns, then the rows. What is small is nearly always one batch: it is there, and the end with it, when
+    /// the columns are sent, so that who waits is woken once.
     async fn run(
         self,
         stop: CancellationToken,
         started: oneshot::Sender<Result<SchemaRef>>,
         send: mpsc::Sender<Result<RecordBatch>>,
     ) {
+        let small = self.small;
         let mut stream = match self.start(&stop) {
             Ok(stream) => stream,
             Err(error) => {
@@ -168,14 +170,28 @@ impl Ready {
                 return;
             }
         };
-        if started.send(Ok(stream.schema())).is_err() {
+        let schema = stream.schema();
+        let mut ahead = None;
+        if small {
+            let first = next(&mut stream, &stop).await;
+            let is_last = first.as_ref().is_none_or(Result::is_err);
+            if let Some(first) = first {
+                let _ = send.try_send(first);
+            }
+            ahead = if is_last { Some(None) } else { next(&mut stream, &stop).now_or_never() };
+        }
+        if matches!(ahead, Some(None)) {
+            drop(send);
+            let _ = started.send(Ok(schema));
+            return;
+        }
+        if started.send(Ok(schema)).is_err() {
             return;
         }
         loop {
-            let batch = tokio::select! {
-                biased;
-                () = stop.cancelled() => Some(Err(Error::cancelled())),
-                batch = stream.next() => batch.map(|batch| batch.map_err(Error::from)),
+            let batch = match ahead.take() {
+                Some(batch) => batch,
+                None => next(&mut stream, &stop).await,
             };
             let Some(batch) = batch else { return };
             let failed = batch.is_err();
@@ -183,6 +199,15 @@ impl Ready {
                 return;
             }
         }
+    }
+}
+
+/// The next batch, or that there will be none as it was stopped.
+async fn next(stream: &mut SendableRecordBatchStream, stop: &CancellationToken) -> Option<Result<RecordBatch>> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Some(Err(Error::cancelled())),
+        batch = stream.next() => batch.map(|batch| batch.map_err(Error::from)),
     }
 }
 

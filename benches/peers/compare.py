@@ -62,7 +62,7 @@ class Cohort:
         started = time.perf_counter()
         self.run(f"CREATE OR REPLACE MODEL {name} OPTIONS ({options}) AS {query}")
         whole = time.perf_counter() - started
-        sql = f"SELECT training_seconds FROM ml.model_versions WHERE model_name = '{name}' ORDER BY version DESC LIMIT 1"
+        sql = f"SELECT training_seconds - reading_seconds FROM ml.model_versions WHERE model_name = '{name}' ORDER BY version DESC LIMIT 1"
         return whole, float(self.columns(sql)[0][0])
 
 

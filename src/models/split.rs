@@ -214,8 +214,9 @@ impl Strategy {
             Some(_) => Self::Group(group.map(str::to_owned)),
             None => {
                 let names = NAMES.join(", ");
-                return Err(Error::invalid(format!("strategy must be one of {names}, not \"{text}\""))
-                    .suggest(text, NAMES.into_iter()));
+                return Err(
+                    Error::invalid(format!("strategy must be one of {names}, not \"{text}\"")).suggest(text, NAMES)
+                );
             }
         };
         match (&strategy, group) {

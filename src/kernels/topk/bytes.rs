@@ -105,6 +105,7 @@ fn scale(values: &[f32]) -> f64 {
 /// A vector in whole numbers.
 struct Rounded {
     numbers: Vec<i8>,
+    sum: i32,
     /// The length of what the numbers stand for.
     length: f64,
     /// The length of the difference.
@@ -119,18 +120,20 @@ impl Rounded {
         const TO_WHOLE: f32 = 1.5 * (1 << 23) as f32;
         let per_unit = if scale > 0.0 { (1.0 / scale) as f32 } else { 0.0 };
         let mut numbers = vec![0; values.len()];
-        let (mut length, mut lost) = ([0.0; 16], [0.0; 16]);
+        let (mut sum, mut length, mut lost) = ([0; 16], [0.0; 16], [0.0; 16]);
         for (values, numbers) in values.as_chunks::<16>().0.iter().zip(numbers.as_chunks_mut::<16>().0) {
             for lane in 0..16 {
                 let number = (values[lane] * per_unit + TO_WHOLE).to_bits() as i8;
                 let close = f64::from(number) * scale;
+                sum[lane] += i32::from(number);
                 let gap = f64::from(values[lane]) - close;
                 length[lane] += close * close;
                 lost[lane] += gap * gap;
                 numbers[lane] = number;
             }
         }
-        Rounded { numbers, length: length.iter().sum::<f64>().sqrt(), lost: lost.iter().sum::<f64>().sqrt() }
+        let sum = sum.iter().sum();
+        Rounded { numbers, sum, length: length.iter().sum::<f64>().sqrt(), lost: lost.iter().sum::<f64>().sqrt() }
     }
 }
 
@@ -249,12 +252,11 @@ impl<'a> Search<'a> {
         let scale = if plain { scale(vector) } else { 0.0 };
         let rounded = Rounded::of(vector, scale);
         let fours = rounded.numbers.as_chunks::<4>().0[..factors.div_ceil(4)].iter();
-        let sum: i32 = rounded.numbers.iter().map(|number| i32::from(*number)).sum();
         Search {
             row,
             vector,
             fours: fours.map(|four| i32::from_le_bytes(four.map(i8::cast_unsigned))).collect(),
-            offset: 128 * sum,
+            offset: 128 * rounded.sum,
             per_unit: 1.0 / scale,
             reach: if plain { length * (1.0 + rounding(factors)) } else { f64::INFINITY },
             kept: rounded.length,
@@ -325,19 +327,22 @@ impl Looked<'_> {
     }
 }
 
-/// Of two vectors with their padding.
+/// Of two vectors with their padding. (Written out, for an iterator would be a call of a function.)
 #[inline(always)]
 fn product<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
-    let (a, a_rest) = simd.vectors(a).as_chunks::<4>();
-    let (b, b_rest) = simd.vectors(b).as_chunks::<4>();
+    let (a, b) = (simd.vectors(a), simd.vectors(b));
+    let n = a.len().min(b.len());
     let mut sums = [simd.splat(0.0); 4];
-    for (a, b) in a.iter().zip(b) {
+    let mut at = 0;
+    while at + 4 <= n {
         for v in 0..4 {
-            sums[v] = simd.mul_add(a[v], b[v], sums[v]);
+            sums[v] = simd.mul_add(a[at + v], b[at + v], sums[v]);
         }
+        at += 4;
     }
-    for (a, b) in a_rest.iter().zip(b_rest) {
-        sums[0] = simd.mul_add(*a, *b, sums[0]);
+    while at < n {
+        sums[0] = simd.mul_add(a[at], b[at], sums[0]);
+        at += 1;
     }
     simd.sum(simd.add(simd.add(sums[0], sums[1]), simd.add(sums[2], sums[3])))
 }

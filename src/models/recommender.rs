@@ -168,20 +168,21 @@ pub fn recommend(
     rows(history, tastes.iter().map(answer).collect())
 }
 
-/// Whose taste each customer's is: as trained or, where they have done something since, by all that they had; `None`:
-/// nothing is known of them.
+/// Whose taste each customer's is: as trained or, where what they have by now is known and is something else, by all that
+/// they have; `None`: nothing is known of them, or nothing any more.
 pub(super) fn tastes<'a>(
     history: &History,
     codes: &[Option<u32>],
     baskets: Option<&'a [Option<Basket>]>,
 ) -> Vec<Option<Taste<'a>>> {
     let taste = |(row, code): (usize, &Option<u32>)| {
-        let basket = baskets.and_then(|baskets| baskets[row].as_deref()).unwrap_or_default();
-        match code {
-            Some(code) if basket.is_empty() || is_as_trained(history, *code, basket) => Some(Taste::Known(*code)),
-            Some(code) => Some(Taste::Changed(*code, basket)),
-            None if !basket.is_empty() => Some(Taste::Basket(basket)),
-            None => None,
+        let now = baskets.map(|baskets| baskets[row].as_deref().unwrap_or_default());
+        match (*code, now) {
+            (Some(code), None) => Some(Taste::Known(code)),
+            (Some(code), Some(basket)) if is_as_trained(history, code, basket) => Some(Taste::Known(code)),
+            (_, None | Some([])) => None,
+            (Some(code), Some(basket)) => Some(Taste::Changed(code, basket)),
+            (None, Some(basket)) => Some(Taste::Basket(basket)),
         }
     };
     codes.iter().enumerate().map(taste).collect()

@@ -406,6 +406,10 @@ fn try_on_events(
 
 /// The events that teach something, or why none does.
 pub(super) fn accepted(names: &Names, events: Events, cx: &FitContext) -> Result<Events> {
+    if names.recipe.explicit && names.rating.is_none() {
+        return Err(Error::invalid("explicit feedback is made of ratings, and the query gives none")
+            .hint("give a column of numbers beside customer and product; rating_col = '…' says which"));
+    }
     let n_read = events.n_read;
     let events = if names.recipe.explicit { events } else { events.taught()? };
     if events.is_empty() {
